@@ -1,0 +1,102 @@
+#!/usr/bin/perl
+# The same operations as client.c, for the C binding and for this library:
+# one unchanged program, so a difference is the library's.
+# Usage: client.pl URI OP PATH BYTES
+use strict;
+use warnings;
+use Sys::Virt;
+
+use constant SECTION => 1048576;
+
+my ($uri, $op, $path, $total) = @ARGV;
+
+# Which shared object answers recv: the run checks that it measures what it says.
+if ($op eq 'which') {
+    require B;
+    Sys::Virt::Stream->can('recv') or die "no recv\n";
+    my $at = B::svref_2object(\&Sys::Virt::Stream::recv)->XSUB;
+    open my $maps, '<', '/proc/self/maps' or die "maps: $!\n";
+    while (<$maps>) {
+        my ($from, $to, $file) = /^([0-9a-f]+)-([0-9a-f]+)\s.*?(\/\S+)?$/ or next;
+        next if $at < hex $from or $at >= hex $to;
+        print "$Sys::Virt::VERSION ", $Sys::Virt::Stream::VERSION // '-', ' ', $file // '-', "\n";
+    }
+    exit 0;
+}
+
+my $conn = Sys::Virt->new(uri => $uri);
+if ($op eq 'start') {
+    print "0 0\n";
+    exit 0;
+}
+
+my $sparse = $op =~ /^sparse_/;
+$total *= 2 if $sparse;
+my ($bytes, $calls, $pos) = (0, 0, 0);
+
+my $vol = $conn->get_storage_volume_by_path($path);
+my $st = $conn->new_stream;
+if ($op =~ /send/) {
+    $vol->upload($st, 0, $total, $sparse ? Sys::Virt::StorageVol::VOL_UPLOAD_SPARSE_STREAM : 0);
+} else {
+    $vol->download($st, 0, $total, $sparse ? Sys::Virt::StorageVol::VOL_DOWNLOAD_SPARSE_STREAM : 0);
+}
+
+my $sink = sub { $bytes += $_[2]; $calls++; $_[2] };
+my $named = sub { my ($st, $data, $n) = @_; $bytes += $n; $calls++; $n };
+
+my $prepared = $op =~ /send_all/ ? 'x' x SECTION : '';
+my $whole = substr $prepared, 0, length $prepared ? 262_120 : 0;
+my $source = sub {
+    my $n = $_[2];
+    $n = $total - $pos if $n > $total - $pos;
+    $_[1] = substr $prepared, 0, $n;
+    $pos += $n;
+    $bytes += $n;
+    $calls++;
+    $n;
+};
+# The same with a string that is there already, which perl need not copy.
+my $assign = sub {
+    my $n = $_[2];
+    $n = $total - $pos if $n > $total - $pos;
+    $_[1] = $n == 262_120 ? $whole : substr $prepared, 0, $n;
+    $pos += $n;
+    $bytes += $n;
+    $calls++;
+    $n;
+};
+
+if    ($op eq 'recv_all')        { $st->recv_all($sink) }
+elsif ($op eq 'recv_all_named')  { $st->recv_all($named) }
+elsif ($op eq 'send_all')        { $st->send_all($source) }
+elsif ($op eq 'send_all_assign') { $st->send_all($assign) }
+elsif ($op eq 'sparse_recv_all') { $st->sparse_recv_all($sink, sub { $pos += $_[1]; 0 }) }
+elsif ($op eq 'sparse_send_all') {
+    $st->sparse_send_all(
+        $source,
+        sub {
+            return (0, 0) if $pos >= $total;
+            return (($pos / SECTION) % 2 == 0 ? 1 : 0, SECTION - $pos % SECTION);
+        },
+        sub { $pos += $_[1]; 0 });
+} elsif ($op =~ /^recv:(\d+)$/) {
+    my $size = $1 + 0;
+    my ($data, $n);
+    while (($n = $st->recv($data, $size)) > 0) {
+        $bytes += $n;
+        $calls++;
+    }
+} elsif ($op =~ /^send:(\d+)$/) {
+    my $size = $1 + 0;
+    my $data = 'x' x $size;
+    while ($pos < $total) {
+        $pos += $st->send($data, $size);
+        $calls++;
+    }
+    $bytes = $pos;
+} else {
+    die "client: no operation $op\n";
+}
+$st->finish;
+print "$bytes $calls\n";

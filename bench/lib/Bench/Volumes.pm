@@ -1,0 +1,67 @@
+package Bench::Volumes;
+
+# A private libvirtd with the volumes that clients read and write.
+
+use strict;
+use warnings;
+
+use File::Spec ();
+use Bench::Clients;
+
+my $SECTION = 1 << 20;
+
+# A disk's own pace is no client's merit, so the volumes are kept in memory if
+# there is plenty of it.
+sub place {
+    my ($bytes) = @_;
+    my $memory = '/dev/shm';
+    if (-d $memory && -w _ && (my $df = Bench::Clients::find('df'))) {
+        my (undef, $out) = Bench::Clients::run({}, $df, '-Pk', $memory);
+        my $free = ($out =~ /^\S+\s+\d+\s+\d+\s+(\d+)\s/m)[0] || 0;
+        my $swap = (Bench::Clients::slurp('/proc/meminfo') =~ /^MemAvailable:\s+(\d+)/m)[0] || 0;
+        return $memory if $free > $bytes / 1024 * 1.2 && $swap > $bytes / 1024 * 2;
+    }
+    return File::Spec->tmpdir;
+}
+
+sub start {
+    my ($class, $bytes, $where) = @_;
+    # One volume to read, one to write, each with that much data.
+    local $ENV{TMPDIR} = $where // place(2 * $bytes);
+    print STDERR "bench: starting a libvirtd, volumes in $ENV{TMPDIR}\n";
+    require StreamTest::Daemon;
+    my $daemon = StreamTest::Daemon->start;
+    my $self = bless { daemon => $daemon, place => $ENV{TMPDIR} }, $class;
+
+    # Data and holes by turns: for a plain download the holes are zeros, so it
+    # takes the file's first half, for a sparse one all of it.
+    $self->{down} = $daemon->pool_dir . '/down';
+    $self->{up} = $daemon->pool_dir . '/up';
+    my $section = join '', map { chr($_ % 251) } 1 .. $SECTION;
+    open my $out, '>:raw', $self->{down} or die "$self->{down}: $!";
+    for (my $at = 0; $at < 2 * $bytes; $at += 2 * $SECTION) {
+        seek $out, $at, 0;
+        print {$out} $section or die "$self->{down}: $!";
+    }
+    $out->flush;
+    truncate $out, 2 * $bytes or die "$self->{down}: $!";
+    close $out or die "$self->{down}: $!";
+    open my $up, '>', $self->{up} or die "$self->{up}: $!";
+    close $up;
+    $daemon->own($self->{$_}, 0600) for qw(down up);
+    Bench::Clients::ok('pool', Bench::Clients::dir() . '/client',
+        $self->uri, 'pool', $daemon->pool_dir, 0);
+    return $self;
+}
+
+sub uri { return $_[0]{daemon}->uri }
+
+# The volume that an operation is for; one to write always starts out empty.
+sub path {
+    my ($self, $op) = @_;
+    return $self->{down} if $op !~ /send/;
+    truncate $self->{up}, 0 or die "$self->{up}: $!";
+    return $self->{up};
+}
+
+1;

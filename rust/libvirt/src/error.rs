@@ -1,0 +1,78 @@
+//! libvirt's errors, and what the system calls its own.
+
+use std::ffi::CStr;
+
+/// What `virGetLastError` said, or what a transfer has to say in the same form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    pub level: i32,
+    pub code: i32,
+    pub domain: i32,
+    pub message: Vec<u8>,
+}
+
+impl Error {
+    /// Takes the error of the last call on this thread.
+    pub(crate) fn last() -> Error {
+        // SAFETY: the error belongs to this thread; it is copied before the next call.
+        unsafe {
+            let last = virt_sys::virGetLastError();
+            if last.is_null() {
+                return Error { level: 0, code: 0, domain: 0, message: b"Unknown problem".to_vec() };
+            }
+            let message = (*last).message;
+            let error = Error {
+                level: (*last).level as i32,
+                code: (*last).code,
+                domain: (*last).domain,
+                message: if message.is_null() {
+                    b"Unknown problem".to_vec()
+                } else {
+                    CStr::from_ptr(message).to_bytes().to_vec()
+                },
+            };
+            virt_sys::virResetLastError();
+            error
+        }
+    }
+
+    /// An error of the stream driver: `code` with a message of our own.
+    fn of_streams(code: u32, message: Vec<u8>) -> Error {
+        Error {
+            level: virt_sys::VIR_ERR_ERROR as i32,
+            code: code as i32,
+            domain: virt_sys::VIR_FROM_STREAMS as i32,
+            message,
+        }
+    }
+
+    /// "WHAT failed: WHY", as libvirt's transfer loops report a handler's failure.
+    pub fn handler(what: &str, why: &[u8]) -> Error {
+        let mut message = format!("{} failed: ", what).into_bytes();
+        message.extend_from_slice(why);
+        Error::of_streams(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
+    }
+
+    /// What libvirt's loops say of a non-blocking stream.
+    pub fn nonblocking(what: &str) -> Error {
+        let message = format!("data {} cannot be used for non-blocking streams", what);
+        Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message.into_bytes())
+    }
+
+    /// No memory for `bytes` bytes.
+    pub fn memory(bytes: usize) -> Error {
+        let message = format!("out of memory: no room for {} bytes", bytes);
+        Error::of_streams(virt_sys::VIR_ERR_NO_MEMORY, message.into_bytes())
+    }
+}
+
+/// The system's text for an `errno`.
+pub fn reason(errno: i32) -> Vec<u8> {
+    let mut buffer = [0u8; 256];
+    // SAFETY: the XSI strerror_r writes a terminated string within the buffer.
+    unsafe {
+        libc::strerror_r(errno, buffer.as_mut_ptr() as *mut libc::c_char, buffer.len());
+    }
+    let end = buffer.iter().position(|b| *b == 0).unwrap_or(buffer.len());
+    buffer[..end].to_vec()
+}

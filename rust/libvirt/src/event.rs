@@ -1,0 +1,48 @@
+//! Event callbacks. libvirt is given a number, never an address: whatever it
+//! does with it, and however late, a number can be looked up in vain.
+
+use crate::stream::check;
+use crate::{Error, Stream};
+use std::os::raw::{c_int, c_void};
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use virt_sys as sys;
+
+type Hook = fn(usize, i32);
+
+static HOOK: AtomicUsize = AtomicUsize::new(0);
+
+/// Who is told of events: the number given to `add_callback`, and the events.
+pub fn on_event(hook: Hook) {
+    HOOK.store(hook as usize, Ordering::Release);
+}
+
+unsafe extern "C" fn dispatch(_: sys::virStreamPtr, events: c_int, number: *mut c_void) {
+    let hook = HOOK.load(Ordering::Acquire);
+    if hook != 0 {
+        // SAFETY: only `on_event` writes it, and only functions of that type.
+        let hook: Hook = unsafe { std::mem::transmute(hook) };
+        // The hook answers for its own panics; none must reach libvirt.
+        let _ = catch_unwind(|| hook(number as usize, events));
+    }
+}
+
+impl Stream {
+    pub fn add_callback(&self, events: i32, number: usize) -> Result<(), Error> {
+        // SAFETY: the stream is alive while `self` is; the opaque pointer is a
+        // number that nobody follows, so there is nothing to free.
+        check(unsafe {
+            sys::virStreamEventAddCallback(self.raw(), events, Some(dispatch), number as *mut c_void, None)
+        })
+    }
+
+    pub fn update_callback(&self, events: i32) -> Result<(), Error> {
+        // SAFETY: the stream is alive while `self` is.
+        check(unsafe { sys::virStreamEventUpdateCallback(self.raw(), events) })
+    }
+
+    pub fn remove_callback(&self) -> Result<(), Error> {
+        // SAFETY: the stream is alive while `self` is.
+        check(unsafe { sys::virStreamEventRemoveCallback(self.raw()) })
+    }
+}

@@ -1,0 +1,23 @@
+//! A thin safe wrapper of libvirt's stream calls.
+//!
+//! It knows nothing of Perl. Every call returns libvirt's own error as a value,
+//! taken on the thread that made the call.
+
+mod error;
+mod event;
+mod identity;
+mod stream;
+mod watch;
+
+pub use error::{reason, Error};
+pub use event::on_event;
+pub use identity::Connection;
+pub use stream::{Call, Received, Sent, Stream, CHUNK};
+pub use watch::watched;
+
+pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
+pub const RECV_STOP_AT_HOLE: u32 = virt_sys::VIR_STREAM_RECV_STOP_AT_HOLE;
+pub const EVENT_READABLE: i32 = virt_sys::VIR_STREAM_EVENT_READABLE as i32;
+pub const EVENT_WRITABLE: i32 = virt_sys::VIR_STREAM_EVENT_WRITABLE as i32;
+pub const EVENT_ERROR: i32 = virt_sys::VIR_STREAM_EVENT_ERROR as i32;
+pub const EVENT_HANGUP: i32 = virt_sys::VIR_STREAM_EVENT_HANGUP as i32;

@@ -1,0 +1,294 @@
+//! A stream: the calls, and who frees it.
+
+use crate::identity::{Connection, Identified};
+use crate::Error;
+use std::mem::MaybeUninit;
+use std::os::raw::{c_char, c_int};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use virt_sys as sys;
+
+/// The most bytes that libvirt's own transfer loops move at a time.
+pub const CHUNK: usize = 262_120;
+
+/// Addresses of the streams that are held somewhere in this process.
+static HELD: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+fn held() -> std::sync::MutexGuard<'static, Vec<usize>> {
+    HELD.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// What `recv` got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes; 0 at the end.
+    Data(usize),
+    WouldBlock,
+    AtHole,
+}
+
+/// What `send` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    Data(usize),
+    WouldBlock,
+}
+
+/// One reference of libvirt's. Drop aborts a transfer that has not been ended
+/// and gives the reference back, unless a fork has left it to the parent.
+struct Held {
+    raw: ptr::NonNull<sys::_virStream>,
+    ended: AtomicBool,
+    pid: libc::pid_t,
+}
+
+// SAFETY: libvirt's streams may be used from any thread; they lock themselves.
+unsafe impl Send for Held {}
+// SAFETY: as above.
+unsafe impl Sync for Held {}
+
+impl Held {
+    fn new(raw: ptr::NonNull<sys::_virStream>) -> Held {
+        held().push(raw.as_ptr() as usize);
+        // SAFETY: getpid has no conditions.
+        Held { raw, ended: AtomicBool::new(false), pid: unsafe { libc::getpid() } }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: getpid has no conditions.
+        if self.pid != unsafe { libc::getpid() } {
+            return; // the connection behind it is the parent's, socket and all
+        }
+        let errno = Errno::save();
+        let address = self.raw.as_ptr() as usize;
+        {
+            let mut held = held();
+            if let Some(at) = held.iter().position(|a| *a == address) {
+                held.swap_remove(at);
+            }
+        }
+        // SAFETY: the reference is ours, and this is the last use of it.
+        unsafe {
+            if !*self.ended.get_mut() {
+                sys::virStreamAbort(self.raw.as_ptr());
+            }
+            sys::virStreamFree(self.raw.as_ptr());
+        }
+        drop(errno);
+    }
+}
+
+/// `errno` as it was, put back by Drop.
+struct Errno(c_int);
+
+impl Errno {
+    fn location() -> *mut c_int {
+        // SAFETY: the thread's own errno, always there.
+        unsafe {
+            #[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
+            return libc::__error();
+            #[cfg(not(any(target_os = "macos", target_os = "ios", target_os = "freebsd")))]
+            return libc::__errno_location();
+        }
+    }
+
+    fn save() -> Errno {
+        // SAFETY: as in `location`.
+        Errno(unsafe { *Errno::location() })
+    }
+}
+
+impl Drop for Errno {
+    fn drop(&mut self) {
+        // SAFETY: as in `location`.
+        unsafe { *Errno::location() = self.0 }
+    }
+}
+
+/// A stream. Clones are the same stream.
+#[derive(Clone)]
+pub struct Stream {
+    held: Arc<Held>,
+}
+
+impl Stream {
+    /// A new stream of `connection`.
+    pub fn new(connection: Option<Connection>, flags: u32) -> Result<Stream, Error> {
+        let conn = connection.map_or(ptr::null_mut(), |c| c.as_ptr());
+        // SAFETY: a live connection, or NULL, which libvirt refuses.
+        let raw = unsafe { sys::virStreamNew(conn, flags) };
+        match ptr::NonNull::new(raw) {
+            Some(raw) => Ok(Stream { held: Arc::new(Held::new(raw)) }),
+            None => Err(Error::last()),
+        }
+    }
+
+    /// Takes over the stream at `address`, if there is one. Where another value
+    /// holds it already, this one takes a reference of its own instead.
+    pub fn adopt(address: isize) -> Option<Stream> {
+        let raw = Identified::<sys::_virStream>::at(address)?;
+        if held().contains(&(address as usize)) {
+            // SAFETY: known to be a live stream.
+            unsafe { sys::virStreamRef(raw.as_ptr()) };
+        }
+        ptr::NonNull::new(raw.as_ptr()).map(|raw| Stream { held: Arc::new(Held::new(raw)) })
+    }
+
+    /// What a Perl object has in its slot.
+    pub fn address(&self) -> isize {
+        self.raw() as isize
+    }
+
+    pub(crate) fn raw(&self) -> sys::virStreamPtr {
+        self.held.raw.as_ptr()
+    }
+
+    /// Receives into `space`; `flags` as virStreamRecvFlags takes them.
+    pub fn recv(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
+        let start = space.as_mut_ptr() as *mut c_char;
+        // SAFETY: the stream is alive while `self` is; libvirt writes at most
+        // as many bytes as it is told.
+        let got = unsafe {
+            if flags == 0 {
+                sys::virStreamRecv(self.raw(), start, space.len())
+            } else {
+                sys::virStreamRecvFlags(self.raw(), start, space.len(), flags)
+            }
+        };
+        match got {
+            -2 => Ok(Received::WouldBlock),
+            -3 => Ok(Received::AtHole),
+            got if got < 0 => Err(Error::last()),
+            got => Ok(Received::Data(got as usize)),
+        }
+    }
+
+    /// Receives at most `want` bytes into a buffer of its own; memory follows
+    /// what is written. `buffer` is one to use again.
+    pub fn recv_owned(
+        &self,
+        mut buffer: Vec<u8>,
+        want: usize,
+        flags: u32,
+    ) -> Result<(Received, Vec<u8>), Error> {
+        buffer.clear();
+        buffer.try_reserve_exact(want).map_err(|_| Error::memory(want))?;
+        let got = self.recv(&mut buffer.spare_capacity_mut()[..want], flags)?;
+        if let Received::Data(len) = got {
+            // SAFETY: libvirt has written the first `len` bytes.
+            unsafe { buffer.set_len(len) };
+        }
+        Ok((got, buffer))
+    }
+
+    /// Sends from `bytes`.
+    pub fn send(&self, bytes: &[u8]) -> Result<Sent, Error> {
+        // SAFETY: the stream is alive while `self` is.
+        let sent = unsafe { sys::virStreamSend(self.raw(), bytes.as_ptr() as *const c_char, bytes.len()) };
+        match sent {
+            -2 => Ok(Sent::WouldBlock),
+            sent if sent < 0 => Err(Error::last()),
+            sent => Ok(Sent::Data(sent as usize)),
+        }
+    }
+
+    /// The length of the hole that the stream is at.
+    pub fn recv_hole(&self, flags: u32) -> Result<i64, Error> {
+        let mut length = 0;
+        // SAFETY: the stream is alive while `self` is.
+        let rc = unsafe { sys::virStreamRecvHole(self.raw(), &mut length, flags) };
+        check(rc).map(|()| length)
+    }
+
+    pub fn send_hole(&self, length: i64, flags: u32) -> Result<(), Error> {
+        // SAFETY: the stream is alive while `self` is.
+        check(unsafe { sys::virStreamSendHole(self.raw(), length, flags) })
+    }
+
+    /// Whether `finish` or `abort` has been called.
+    pub fn has_ended(&self) -> bool {
+        self.held.ended.load(Ordering::Relaxed)
+    }
+
+    pub fn finish(&self) -> Result<(), Error> {
+        // SAFETY: the stream is alive while `self` is.
+        let rc = unsafe { sys::virStreamFinish(self.raw()) };
+        self.end(rc)
+    }
+
+    pub fn abort(&self) -> Result<(), Error> {
+        // SAFETY: the stream is alive while `self` is.
+        let rc = unsafe { sys::virStreamAbort(self.raw()) };
+        self.end(rc)
+    }
+
+    fn end(&self, rc: c_int) -> Result<(), Error> {
+        check(rc)?;
+        self.held.ended.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether a fork has left the stream to the parent process.
+    pub fn is_inherited(&self) -> bool {
+        // SAFETY: getpid has no conditions.
+        self.held.pid != unsafe { libc::getpid() }
+    }
+}
+
+pub(crate) fn check(rc: c_int) -> Result<(), Error> {
+    if rc < 0 {
+        Err(Error::last())
+    } else {
+        Ok(())
+    }
+}
+
+/// libvirt's calls, for the errors they give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Send,
+    Recv,
+    RecvFlags,
+    RecvHole,
+    SendHole,
+    SendAll,
+    RecvAll,
+    SparseRecvAll,
+    SparseSendAll,
+    AddCallback,
+    UpdateCallback,
+    RemoveCallback,
+    Finish,
+    Abort,
+}
+
+impl Call {
+    /// The error that this call gives for what is no stream.
+    pub fn refusal(self) -> Error {
+        let st = ptr::null_mut();
+        let null = ptr::null_mut();
+        // SAFETY: each call refuses NULL before it looks at anything else.
+        unsafe {
+            match self {
+                Call::Send => sys::virStreamSend(st, null as *const c_char, 0),
+                Call::Recv => sys::virStreamRecv(st, null as *mut c_char, 0),
+                Call::RecvFlags => sys::virStreamRecvFlags(st, null as *mut c_char, 0, 0),
+                Call::RecvHole => sys::virStreamRecvHole(st, ptr::null_mut(), 0),
+                Call::SendHole => sys::virStreamSendHole(st, 0, 0),
+                Call::SendAll => sys::virStreamSendAll(st, None, null),
+                Call::RecvAll => sys::virStreamRecvAll(st, None, null),
+                Call::SparseRecvAll => sys::virStreamSparseRecvAll(st, None, None, null),
+                Call::SparseSendAll => sys::virStreamSparseSendAll(st, None, None, None, null),
+                Call::AddCallback => sys::virStreamEventAddCallback(st, 0, None, null, None),
+                Call::UpdateCallback => sys::virStreamEventUpdateCallback(st, 0),
+                Call::RemoveCallback => sys::virStreamEventRemoveCallback(st),
+                Call::Finish => sys::virStreamFinish(st),
+                Call::Abort => sys::virStreamAbort(st),
+            };
+        }
+        Error::last()
+    }
+}

@@ -1,0 +1,228 @@
+//! Event callbacks: who holds what they hold, and when it is let go.
+//!
+//! libvirt knows a callback by a number. What Perl has behind that number
+//! stands in a registry of the thread that runs it, so that no other thread
+//! can call it, and nothing happens when libvirt comes back too late.
+
+use crate::io;
+use crate::state::{stream_behind, stream_of, State};
+use libvirt::{Call, Stream};
+use perlxs::{Answer, Args, Error, Handler, Object, Perl, Sv};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What Perl has behind a callback's number. It keeps the stream object alive.
+struct Registration {
+    perl: Perl,
+    state: Weak<State>,
+    this: Sv,
+    code: Handler,
+}
+
+type Registry = HashMap<usize, Rc<Registration>>;
+
+thread_local! {
+    /// Not dropped when the thread ends: its interpreter is gone by then.
+    static REGISTRY: RefCell<ManuallyDrop<Registry>> = RefCell::new(ManuallyDrop::new(HashMap::new()));
+}
+
+fn registered(number: usize) -> Option<Rc<Registration>> {
+    REGISTRY.with(|registry| registry.borrow().get(&number).cloned())
+}
+
+/// A stream's side of its callback.
+pub struct Callback {
+    number: usize,
+    /// libvirt has it. It may have it longer than Perl: see `remove`.
+    installed: Cell<bool>,
+    /// How many times it is on the stack.
+    running: Cell<usize>,
+    mask: Cell<i32>,
+    /// The stream ended and took the callback along: `remove` has nothing to
+    /// do, and says so to nobody.
+    gone: Cell<bool>,
+    /// An abort is under way, and runs the callback a last time.
+    aborting: Cell<bool>,
+}
+
+impl Callback {
+    pub fn new() -> Callback {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        Callback {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            installed: Cell::new(false),
+            running: Cell::new(0),
+            mask: Cell::new(0),
+            gone: Cell::new(false),
+            aborting: Cell::new(false),
+        }
+    }
+
+    /// Whether there is a callback to be run.
+    pub fn is_active(&self) -> bool {
+        REGISTRY.with(|registry| registry.borrow().contains_key(&self.number))
+    }
+
+    /// Lets go of what Perl has behind it.
+    fn forget(&self) -> bool {
+        // Dropped outside the borrow: a destructor may come back here.
+        let registration = REGISTRY.with(|registry| registry.borrow_mut().remove(&self.number));
+        registration.is_some()
+    }
+
+    /// Takes it from libvirt, where libvirt still has it.
+    fn uninstall(&self, stream: &Stream) {
+        if self.installed.replace(false) && !stream.is_inherited() {
+            // Fails where the stream's end has taken it already.
+            let _ = stream.remove_callback();
+        }
+    }
+
+    /// Removes it for good, without a word.
+    pub fn release(&self, stream: &Stream) {
+        self.uninstall(stream);
+        self.forget();
+    }
+
+    fn add(&self, stream: &Stream, events: i32, registration: Registration) -> Result<(), libvirt::Error> {
+        if self.installed.get() && !self.is_active() {
+            // Removed by itself while it runs: libvirt 9 would not let go of the
+            // stream if that were followed by an add before it has returned.
+            stream.update_callback(events)?;
+        } else {
+            stream.add_callback(events, self.number)?;
+        }
+        self.installed.set(true);
+        self.gone.set(false);
+        self.mask.set(events);
+        let old = REGISTRY.with(|r| r.borrow_mut().insert(self.number, Rc::new(registration)));
+        drop(old);
+        Ok(())
+    }
+
+    fn remove(&self, stream: &Stream) -> Result<(), libvirt::Error> {
+        if self.gone.replace(false) {
+            return Ok(());
+        }
+        if self.is_active() && self.running.get() > 0 {
+            self.forget(); // libvirt is told when it has returned
+            return Ok(());
+        }
+        if !self.is_active() {
+            self.uninstall(stream); // so that libvirt has none, and says so
+        }
+        stream.remove_callback()?;
+        self.installed.set(false);
+        self.forget();
+        Ok(())
+    }
+
+    fn update(&self, stream: &Stream, events: i32) -> Result<(), libvirt::Error> {
+        if self.gone.get() {
+            return Ok(());
+        }
+        if !self.is_active() {
+            self.uninstall(stream);
+        }
+        stream.update_callback(events)?;
+        self.mask.set(events);
+        Ok(())
+    }
+
+    /// Runs `end`, which ends the stream, and lets the callback go with it.
+    ///
+    /// An abort runs a local stream's callback a last time, if it waits for
+    /// anything; otherwise libvirt must not have it when the stream ends, since
+    /// it would never take it out of its event loop.
+    pub fn ending<T>(&self, state: &State, abort: bool, end: impl FnOnce() -> T) -> T {
+        let mask = libvirt::EVENT_READABLE | libvirt::EVENT_WRITABLE;
+        let active = self.is_active();
+        if !(abort && active && self.mask.get() & mask != 0) {
+            self.uninstall(&state.stream);
+        }
+        self.aborting.set(abort);
+        let result = end();
+        self.aborting.set(false);
+        self.uninstall(&state.stream);
+        if active {
+            self.gone.set(true);
+            self.forget();
+        }
+        result
+    }
+}
+
+/// An event, from libvirt's event loop or from within an abort.
+fn on_event(number: usize, events: i32) {
+    let registration = match registered(number) {
+        Some(registration) => registration,
+        None => return, // removed, or another thread's
+    };
+    let state = match registration.state.upgrade() {
+        Some(state) => state,
+        None => return,
+    };
+    let callback = &state.callback;
+    let mut perl = registration.perl.for_callback();
+    let events = Sv::int(&perl, events.into());
+
+    callback.running.set(callback.running.get() + 1);
+    let args = [registration.this.as_arg(), events.as_arg()];
+    let result = registration.code.call_discard(&mut perl, &args);
+    callback.running.set(callback.running.get() - 1);
+
+    if let Err(error) = result {
+        perlxs::defer(&perl, error);
+    }
+    if callback.aborting.get() || (callback.running.get() == 0 && !callback.is_active()) {
+        callback.uninstall(&state.stream);
+    }
+}
+
+/// `add_callback(stref, events, cb)`
+pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    libvirt::on_event(on_event);
+    let state = stream_behind(perl, args.get(0), Call::AddCallback)?;
+    let events = args.get(1).int(perl)?;
+    let this = match Object::of(perl, args.get(0))? {
+        Some(object) => Sv::reference(perl, object),
+        None => args.get(0).copy(perl),
+    };
+    let registration = Registration {
+        perl: perl.for_callback(),
+        state: Rc::downgrade(&state),
+        this,
+        code: Handler::copy(perl, args.get(2)),
+    };
+    io::call_here(perl, &state, |stream| state.callback.add(stream, events, registration))?;
+    Ok(Answer::Empty)
+}
+
+/// `update_callback(st, events)`
+pub fn update_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let state = stream_of(perl, args.get(0), "update_callback", Call::UpdateCallback)?;
+    let events = args.get(1).int(perl)?;
+    io::call_here(perl, &state, |stream| state.callback.update(stream, events))?;
+    Ok(Answer::Empty)
+}
+
+/// `remove_callback(st)`
+pub fn remove_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let state = stream_of(perl, args.get(0), "remove_callback", Call::RemoveCallback)?;
+    io::call_here(perl, &state, |stream| state.callback.remove(stream))?;
+    Ok(Answer::Empty)
+}
+
+/// `_release_callbacks()`: what this thread's callbacks hold, at the program's end.
+pub fn release_all(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+    let all: Vec<_> = REGISTRY.with(|r| r.borrow().values().cloned().collect());
+    for registration in all {
+        if let Some(state) = registration.state.upgrade() {
+            state.callback.release(&state.stream);
+        }
+    }
+    Ok(Answer::Empty)
+}

@@ -1,0 +1,51 @@
+//! Sys::Virt::Stream: what each method does, a file for each concern.
+
+#![forbid(unsafe_code)]
+
+mod errors;
+mod events;
+mod guard;
+mod io;
+mod life;
+mod receive;
+mod send;
+mod state;
+mod transfer;
+
+perlxs::table! {
+    package "Sys::Virt::Stream", watch "Sys::Virt::Event::eventimpl";
+
+    constants {
+        NONBLOCK = libvirt::NONBLOCK;
+        EVENT_READABLE = libvirt::EVENT_READABLE;
+        EVENT_WRITABLE = libvirt::EVENT_WRITABLE;
+        EVENT_ERROR = libvirt::EVENT_ERROR;
+        EVENT_HANGUP = libvirt::EVENT_HANGUP;
+        RECV_STOP_AT_HOLE = libvirt::RECV_STOP_AT_HOLE;
+    }
+
+    methods {
+        _new_obj        ("$;$")   ("con, flags=0")                               1..=2 => life::new_obj;
+        finish          ("$")     ("st")                                         1..=1 => life::finish;
+        abort           ("$")     ("st")                                         1..=1 => life::abort;
+        DESTROY         ("$")     ("st_rv")                                      1..=1 => life::destroy;
+
+        recv            ("$$$;$") ("st, data, nbytes, flags=0")                  3..=4 => transfer::recv;
+        send            ("$$$")   ("st, data, nbytes")                           3..=3 => transfer::send;
+        recv_hole       ("$;$")   ("st, flags=0")                                1..=2 => transfer::recv_hole;
+        send_hole       ("$$;$")  ("st, lengthSV, flags=0")                      2..=3 => transfer::send_hole;
+
+        recv_all        ("$$")    ("stref, handler")                             2..=2 => receive::recv_all;
+        sparse_recv_all ("$$$")   ("stref, handler, hole_handler")               3..=3 => receive::sparse_recv_all;
+        send_all        ("$$")    ("stref, handler")                             2..=2 => send::send_all;
+        sparse_send_all ("$$$$")  ("stref, handler, hole_handler, skip_handler") 4..=4 => send::sparse_send_all;
+
+        add_callback    ("$$$")   ("stref, events, cb")                          3..=3 => events::add_callback;
+        update_callback ("$$")    ("st, events")                                 2..=2 => events::update_callback;
+        remove_callback ("$")     ("st")                                         1..=1 => events::remove_callback;
+
+        _release_callbacks ("")   ("")                                           0..=0 => events::release_all;
+        _guarded        ("$@")    ("code, ...")                                  1..=9 => guard::guarded;
+        _relay          ("$")     ("code")                                       1..=1 => guard::relay;
+    }
+}

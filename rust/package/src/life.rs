@@ -1,0 +1,65 @@
+//! A stream's beginning and end.
+
+use crate::errors::exception;
+use crate::io;
+use crate::state::{not_blessed, stream_of, State};
+use libvirt::{Call, Connection, Stream};
+use perlxs::{Answer, Args, Error, Object, Perl, Sv};
+use std::ffi::CStr;
+
+fn class() -> &'static CStr {
+    CStr::from_bytes_with_nul(b"Sys::Virt::Stream\0").unwrap_or_default()
+}
+
+/// `_new_obj(con, flags=0)`
+pub fn new_obj(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let object = Object::of(perl, args.get(0))?.ok_or_else(|| not_blessed("_new_obj", "con"))?;
+    let flags = optional_flags(perl, args, 1)?;
+    let connection = Connection::at(object.slot());
+    let stream = Stream::new(connection, flags).map_err(|e| exception(perl, e))?;
+    let reference = Sv::object(perl, class(), stream.address());
+    if let Some(object) = Object::of(perl, reference.as_arg())? {
+        object.attach(perl, State::new(stream, Some(flags)));
+    }
+    Ok(Answer::Sv(reference))
+}
+
+/// An optional argument of C's type `unsigned int`.
+pub fn optional_flags(perl: &mut Perl, args: Args<'_>, at: usize) -> Result<u32, Error> {
+    args.optional(at).map_or(Ok(0), |flags| flags.uv(perl).map(|flags| flags as u32))
+}
+
+/// `finish(st)`
+pub fn finish(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let state = stream_of(perl, args.get(0), "finish", Call::Finish)?;
+    let call = || io::call(perl, &state, |stream| stream.finish());
+    state.callback.ending(&state, false, call)?;
+    Ok(Answer::Empty)
+}
+
+/// `abort(st)`
+pub fn abort(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let state = stream_of(perl, args.get(0), "abort", Call::Abort)?;
+    // An abort may run the callback, which belongs on this thread.
+    let here = state.callback.is_active();
+    let call = || match here {
+        true => io::call_here(perl, &state, |stream| stream.abort()),
+        false => io::call(perl, &state, |stream| stream.abort()),
+    };
+    state.callback.ending(&state, true, call)?;
+    Ok(Answer::Empty)
+}
+
+/// `DESTROY(st_rv)`
+pub fn destroy(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    if let Some(object) = Object::of(perl, args.get(0))? {
+        let slot = object.slot();
+        match object.detach::<State>() {
+            Some(state) => state.callback.release(&state.stream),
+            // Made by other code, and never used here: still ours to give back.
+            None => drop(Stream::adopt(slot)),
+        }
+        object.clear_slot();
+    }
+    Ok(Answer::Empty)
+}

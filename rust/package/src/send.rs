@@ -1,0 +1,167 @@
+//! `send_all` and `sparse_send_all`: libvirt's loops, with nothing of libvirt
+//! under a handler.
+
+use crate::errors::exception;
+use crate::io::{self, Transfer};
+use crate::receive::{blocking_only, call_on_hole, failed, failure, misuse};
+use crate::state::{stream_behind, State};
+use libvirt::{Call, Sent, CHUNK};
+use perlxs::{Answer, Args, Error, Handler, Perl, Scratch, Sv};
+use std::ffi::CStr;
+
+/// `send_all(stref, handler)`
+pub fn send_all(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let state = stream_behind(perl, args.get(0), Call::SendAll)?;
+    let transfer = Transfer::new(state);
+    let mut source = Source::new(perl, args);
+    blocking_only(perl, transfer.state(), "sources")?;
+    while source.step(perl, transfer.state(), CHUNK)? > 0 {}
+    transfer.done();
+    Ok(Answer::Empty)
+}
+
+/// `sparse_send_all(stref, handler, hole_handler, skip_handler)`
+pub fn sparse_send_all(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let state = stream_behind(perl, args.get(0), Call::SparseSendAll)?;
+    let transfer = Transfer::new(state);
+    let mut source = Source::new(perl, args);
+    let holes = Handler::keep(perl, args.get(2));
+    let skip = Handler::keep(perl, args.get(3));
+    blocking_only(perl, transfer.state(), "sources")?;
+    source.sparse(perl, transfer.state(), &holes, &skip)?;
+    transfer.done();
+    Ok(Answer::Empty)
+}
+
+/// Where the data comes from.
+struct Source {
+    stref: Sv,
+    handler: Handler,
+    data: Scratch,
+}
+
+impl Source {
+    fn new(perl: &Perl, args: Args<'_>) -> Source {
+        Source {
+            stref: args.get(0).keep(perl),
+            handler: Handler::keep(perl, args.get(1)),
+            data: Scratch::new(perl),
+        }
+    }
+
+    fn sparse(
+        &mut self,
+        perl: &mut Perl,
+        state: &State,
+        holes: &Handler,
+        skip: &Handler,
+    ) -> Result<(), Error> {
+        let mut section: u64 = 0;
+        loop {
+            if section == 0 {
+                let (in_data, length) = holes
+                    .call_pair(perl, &[self.stref.as_arg()])?
+                    .map_err(|errno| failure(perl, "send holeHandler", errno))?;
+                if in_data as i32 == 0 && length != 0 {
+                    self.hole(perl, state, skip, length)?;
+                    continue;
+                }
+                section = length as u64;
+            }
+            let want = section.min(CHUNK as u64) as usize;
+            let sent = self.step(perl, state, want)?;
+            if sent == 0 {
+                return Ok(());
+            }
+            if sent > want {
+                let why = format!("it returned {}, where {} bytes were asked for", sent, want);
+                return Err(misuse(perl, "send handler", &why));
+            }
+            section -= sent as u64;
+        }
+    }
+
+    fn hole(
+        &mut self,
+        perl: &mut Perl,
+        state: &State,
+        skip: &Handler,
+        length: i64,
+    ) -> Result<(), Error> {
+        io::call(perl, state, move |stream| stream.send_hole(length, 0))?;
+        let length = Sv::int(perl, length);
+        call_on_hole(perl, skip, self.stref.as_arg(), length.as_arg(), "send skipHandler")?;
+        perl.run_signal_handlers()
+    }
+
+    /// Has the handler supply data, and sends it: `want` bytes are asked for.
+    /// Returns how many were sent; 0 at the end of the source.
+    fn step(&mut self, perl: &mut Perl, state: &State, want: usize) -> Result<usize, Error> {
+        let count = Sv::int(perl, want as i64);
+        let data = self.data.empty(perl);
+        let returned = self.handler.call(perl, &[self.stref.as_arg(), data, count.as_arg()])?;
+        if failed(&returned) {
+            return Err(failure(perl, "send handler", returned.errno));
+        }
+        perl.run_signal_handlers()?;
+        let claimed = returned.value as i32 as usize;
+        if want == 0 || claimed == 0 {
+            return Ok(0);
+        }
+        self.send(perl, state, claimed)
+    }
+
+    /// Sends the first `claimed` bytes of what the handler supplied.
+    fn send(&self, perl: &mut Perl, state: &State, claimed: usize) -> Result<usize, Error> {
+        if let Some(quiet) = perl.quiet() {
+            if let Some(bytes) = self.data.plain_bytes(&quiet) {
+                let sent = pieces(bytes, claimed, |piece| state.stream.send(piece));
+                return sent.and_then(|r| r.map_err(Wrong::Libvirt)).map_err(|w| w.raise(perl));
+            }
+        }
+        let what = CStr::from_bytes_with_nul(b"send handler\0").unwrap_or_default();
+        let bytes = self.data.bytes(perl, what)?;
+        let bytes = bytes.as_deref().unwrap_or(&[]);
+        let sent = pieces(bytes, claimed, |piece| io::send(perl, state, piece));
+        sent.map_err(|w| w.raise(perl))?
+    }
+}
+
+/// Why what a handler supplied can't be sent.
+enum Wrong {
+    Claim { claimed: usize, holds: usize },
+    NonBlocking,
+    Libvirt(libvirt::Error),
+}
+
+impl Wrong {
+    fn raise(self, perl: &Perl) -> Error {
+        match self {
+            Wrong::Claim { claimed, holds } => {
+                let why = format!("it returned {}, but its scalar holds {} bytes", claimed, holds);
+                misuse(perl, "send handler", &why)
+            }
+            // A stream made elsewhere: only now it shows.
+            Wrong::NonBlocking => exception(perl, libvirt::Error::nonblocking("sources")),
+            Wrong::Libvirt(error) => exception(perl, error),
+        }
+    }
+}
+
+/// Sends the first `claimed` of `bytes`, no more at a time than libvirt's loop does.
+fn pieces<E>(
+    bytes: &[u8],
+    claimed: usize,
+    mut send: impl FnMut(&[u8]) -> Result<Sent, E>,
+) -> Result<Result<usize, E>, Wrong> {
+    let holds = bytes.len();
+    let mut left = bytes.get(..claimed).ok_or(Wrong::Claim { claimed, holds })?;
+    while !left.is_empty() {
+        match send(&left[..left.len().min(CHUNK)]) {
+            Ok(Sent::Data(len)) => left = &left[len..],
+            Ok(Sent::WouldBlock) => return Err(Wrong::NonBlocking),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(claimed))
+}

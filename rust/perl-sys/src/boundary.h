@@ -1,0 +1,108 @@
+/* The C boundary: what only C can say of Perl. It knows nothing of libvirt.
+ *
+ * `perl` is the interpreter; a perl without threads ignores it. Functions that
+ * return a plx_status may run Perl code, and bring its death back as a value;
+ * all others run none, and never die. */
+#ifndef PLX_BOUNDARY_H
+#define PLX_BOUNDARY_H
+
+#define PERL_NO_GET_CONTEXT
+#include "EXTERN.h"
+#include "perl.h"
+#include "XSUB.h"
+
+#ifdef MULTIPLICITY
+#  define aTHX_PERL aTHX
+#else
+#  define aTHX_PERL NULL
+#endif
+#define XSANY_OF(cv) (CvXSUBANY(cv).any_ptr)
+
+/* How protected Perl code ended. */
+typedef enum {
+    PLX_DONE = 0,
+    PLX_DIED = 1, /* the exception is in the job, owned by the caller */
+    PLX_EXIT = 2  /* exit was called; its status is in the interpreter */
+} plx_status;
+
+/* One piece of Perl code to run protected: operands in, results out. */
+typedef struct plx_job {
+    void (*run)(pTHX_ struct plx_job *job);
+    SV *code;        /* what to call */
+    SV *const *args; /* its arguments */
+    size_t argc;
+    SV *sv;          /* the scalar to work on */
+    SV *value;       /* a scalar to work with, or one made here for the caller */
+    UV uv;
+    IV iv[2];
+    int count;       /* values returned */
+    int defined;
+    int error;       /* errno as the handler left it */
+    int finished;
+    SV *exception;
+} plx_job;
+
+/* What a method answered; Rust fills it in, C does it with no Rust frame left. */
+typedef enum {
+    PLX_EMPTY,    /* return; */
+    PLX_INT,      /* return iv */
+    PLX_SV,       /* return sv */
+    PLX_DECLINE,  /* warn sv, return undef */
+    PLX_CROAK,    /* die with sv, "at FILE line N." appended where it is a string */
+    PLX_RETHROW,  /* die with sv, which has been through $SIG{__DIE__} already */
+    PLX_LEAVE     /* go on with the exit that was caught */
+} plx_verdict;
+
+typedef struct {
+    plx_verdict verdict;
+    IV iv;
+    SV *sv; /* owned; given up to C */
+} plx_answer;
+
+typedef struct plx_method {
+    const char *name;  /* fully qualified */
+    const char *proto; /* NULL for none */
+    const char *usage;
+    I32 min, max;
+    void (*entry)(void); /* a Rust function; only plx_enter knows its type */
+} plx_method;
+
+/* Rust's: runs method->entry. Never unwinds, never jumps. */
+void plx_enter(void *perl, const plx_method *method, SV **args, size_t argc, plx_answer *answer);
+
+typedef struct {
+    const char *name; /* within the package */
+    IV value;
+} plx_constant;
+
+typedef struct {
+    const plx_method *methods;
+    size_t nmethods;
+    const plx_constant *constants;
+    size_t nconstants;
+    const char *watched; /* a package variable that plx_watched reads cheaply */
+} plx_table;
+
+const plx_table *plx_table_of_module(void); /* Rust's */
+
+/* Rust's part of an object, hung on the scalar that the object is. */
+typedef struct plx_attached {
+    void (*drop)(struct plx_attached *self);
+} plx_attached;
+
+/* The arguments of the method that runs: Perl's stack holds no counts of them. */
+typedef struct plx_frame {
+    SV **args;
+    I32 items;
+    int pinned;
+    struct plx_frame *outer;
+} plx_frame;
+
+void plx_frame_enter(pTHX_ plx_frame *frame, SV **args, I32 items);
+void plx_frame_leave(pTHX_ plx_frame *frame);
+
+void plx_interpreter_init(pTHX_ const char *watched);
+XS(plx_clone);
+XS(plx_dispatch);
+
+#endif

@@ -1,0 +1,316 @@
+/* Scalars and objects. Nothing here runs Perl code or dies. */
+#include "boundary.h"
+
+/* What a big allocation must leave possible: Perl ends the process where its own fails. */
+#define PLX_TRIAL 65536
+
+SV *plx_inc(SV *sv) { return SvREFCNT_inc_simple_NN(sv); }
+
+int plx_shared(SV *sv) { return SvREFCNT(sv) > 1; }
+
+/* Gives up a count. What could run code when it goes (a destructor, a tie) goes
+ * at the caller's next statement instead, when no frame of Rust is in the way. */
+void
+plx_dec(void *perl, SV *sv)
+{
+    dTHXa(perl);
+    if (SvREFCNT(sv) > 1 || (SvTYPE(sv) < SVt_PVMG && !SvROK(sv)))
+        SvREFCNT_dec_NN(sv);
+    else
+        sv_2mortal(sv);
+}
+
+SV *plx_new_iv(void *perl, IV iv) { dTHXa(perl); return newSViv(iv); }
+
+SV *
+plx_new_integer(void *perl, long long value)
+{
+    dTHXa(perl);
+#ifdef USE_64_BIT_ALL
+    return newSViv(value);
+#else
+    return newSVpvf("%lld", value);
+#endif
+}
+
+SV *
+plx_new_bytes(void *perl, const char *bytes, size_t len)
+{
+    dTHXa(perl);
+    return newSVpvn(bytes, len);
+}
+
+SV *
+plx_new_copy(void *perl, SV *sv)
+{
+    dTHXa(perl);
+    return newSVsv_flags(sv, SV_NOSTEAL | SV_DO_COW_SVSETSV);
+}
+
+/* A reference of its own to `object`. */
+SV *plx_new_ref(void *perl, SV *object) { dTHXa(perl); return newRV_inc(object); }
+
+/* A blessed hash; fields are added by plx_hash_set, which takes the value over. */
+SV *
+plx_new_hash(void *perl, const char *class_name)
+{
+    dTHXa(perl);
+    return sv_bless(newRV_noinc((SV *)newHV()), gv_stashpv(class_name, GV_ADD));
+}
+
+void
+plx_hash_set(void *perl, SV *hash, const char *key, size_t len, SV *value)
+{
+    dTHXa(perl);
+    if (!hv_store((HV *)SvRV(hash), key, (I32)len, value, 0))
+        SvREFCNT_dec_NN(value);
+}
+
+/* --- numbers and strings, where they can be had without running anything --- */
+
+int
+plx_plain_uv(SV *sv, UV *uv)
+{
+    if (SvGMAGICAL(sv) || !SvIOK(sv))
+        return 0;
+    *uv = (UV)SvIVX(sv); /* the same bits, whether IV or UV */
+    return 1;
+}
+
+const char *
+plx_plain_bytes(SV *sv, STRLEN *len)
+{
+    if (SvGMAGICAL(sv) || SvROK(sv) || !SvPOK(sv) || SvUTF8(sv))
+        return NULL;
+    *len = SvCUR(sv);
+    return SvPVX_const(sv);
+}
+
+int plx_magical(SV *sv) { return SvGMAGICAL(sv) != 0; }
+
+int plx_readonly(SV *sv) { return SvREADONLY(sv) != 0; }
+
+/* --- a scalar's own buffer --- */
+
+#define PLX_NOT_PLAIN (SVf_READONLY | SVf_PROTECT | SVs_GMG | SVs_SMG | SVs_RMG | SVs_OBJECT | SVf_ROK | SVf_FAKE)
+
+static int
+plx_is_plain(SV *sv)
+{
+    const svtype type = SvTYPE(sv);
+    return !(SvFLAGS(sv) & PLX_NOT_PLAIN) && type <= SVt_PVMG && type != SVt_INVLIST && !SvOOK(sv);
+}
+
+/* Makes a shared string buffer the scalar's own again, if nobody else shares it now. */
+static int
+plx_unshare(SV *sv)
+{
+    if (!SvIsCOW(sv))
+        return 1;
+#ifdef PERL_COPY_ON_WRITE
+    if (SvLEN(sv) && CowREFCNT(sv) == 0) {
+        SvIsCOW_off(sv);
+        return 1;
+    }
+#endif
+    return 0;
+}
+
+static char *
+plx_grow(pTHX_ SV *sv, STRLEN need)
+{
+    if (SvTYPE(sv) < SVt_PV)
+        sv_upgrade(sv, SVt_PV);
+    if (SvLEN(sv) < need) {
+        if (need > PLX_TRIAL) {
+            void *trial = malloc(need);
+            if (!trial)
+                return NULL;
+            free(trial);
+        }
+        sv_grow(sv, need);
+    }
+    return SvPVX(sv);
+}
+
+/* Room for `len` bytes in a plain scalar's own buffer; its value stands until
+ * plx_filled. NULL: the scalar is none to be written in place. */
+char *
+plx_buffer(void *perl, SV *sv, STRLEN len)
+{
+    dTHXa(perl);
+    if (!plx_is_plain(sv) || !plx_unshare(sv))
+        return NULL;
+    return plx_grow(aTHX_ sv, len + 1);
+}
+
+/* The first `len` bytes of the buffer are the scalar's value now. A buffer much
+ * larger than that is given back. */
+void
+plx_filled(void *perl, SV *sv, STRLEN len)
+{
+    dTHXa(perl);
+    SvCUR_set(sv, len);
+    *SvEND(sv) = '\0';
+    (void)SvPOK_only(sv);
+    SvTAINT(sv);
+    if (SvLEN(sv) / 2 > len + 256)
+        SvPV_renew(sv, len + 10); /* as sv_setpvn allocates: room for a shared buffer's count */
+}
+
+/* --- scalars that go to a handler, one for all calls as long as it keeps nothing --- */
+
+SV *plx_new_scratch(void *perl) { dTHXa(perl); return newSVpvs(""); }
+
+/* A private buffer of `cap` bytes, or NULL where memory is out. A buffer that
+ * somebody still shares is left to them. */
+char *
+plx_scratch_room(void *perl, SV *sv, STRLEN cap)
+{
+    dTHXa(perl);
+    if (!plx_unshare(sv))
+        sv_setpvs(sv, "");
+    return plx_grow(aTHX_ sv, cap + 16);
+}
+
+void
+plx_scratch_filled(SV *sv, STRLEN len)
+{
+    SvCUR_set(sv, len);
+    *SvEND(sv) = '\0';
+    (void)SvPOK_only(sv);
+}
+
+/* Whether the scalar that a handler was given can be given again. */
+int
+plx_scratch_pristine(SV *sv)
+{
+    return SvREFCNT(sv) == 1 && SvTYPE(sv) >= SVt_PV && plx_is_plain(sv);
+}
+
+/* `sv` has the value of `from` (whose buffer it shares, where that is worth it). */
+void
+plx_scratch_share(void *perl, SV *sv, SV *from)
+{
+    dTHXa(perl);
+    sv_setsv_flags(sv, from, SV_NOSTEAL | SV_DO_COW_SVSETSV);
+}
+
+void
+plx_scratch_set(void *perl, SV *sv, const char *bytes, STRLEN len)
+{
+    dTHXa(perl);
+    sv_setpvn(sv, bytes, len);
+}
+
+/* --- objects --- */
+
+static int
+plx_attached_free(pTHX_ SV *sv, MAGIC *mg)
+{
+    plx_attached *const self = (plx_attached *)mg->mg_ptr;
+    PERL_UNUSED_ARG(sv);
+    mg->mg_ptr = NULL;
+    if (self)
+        self->drop(self);
+    return 0;
+}
+
+/* What hangs on a scalar belongs to the thread that made it. */
+static int
+plx_attached_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *param)
+{
+    PERL_UNUSED_ARG(param);
+    mg->mg_ptr = NULL;
+    return 0;
+}
+
+static MGVTBL plx_attached_vtbl = {
+    NULL, NULL, NULL, NULL, plx_attached_free, NULL, plx_attached_dup, NULL
+};
+
+static MAGIC *
+plx_attached_magic(SV *sv)
+{
+    MAGIC *mg;
+    for (mg = SvMAGIC(sv); mg; mg = mg->mg_moremagic)
+        if (mg->mg_virtual == &plx_attached_vtbl)
+            return mg;
+    return NULL;
+}
+
+/* The blessed scalar that `ref` refers to, or NULL. */
+SV *
+plx_object(SV *ref)
+{
+    return SvROK(ref) && SvOBJECT(SvRV(ref)) && SvTYPE(SvRV(ref)) == SVt_PVMG ? SvRV(ref) : NULL;
+}
+
+/* The integer slot of an object: 0 where it holds no integer. */
+IV plx_slot(SV *object) { return SvIOK(object) ? SvIVX(object) : 0; }
+
+plx_attached *
+plx_get_attached(SV *object)
+{
+    MAGIC *const mg = plx_attached_magic(object);
+    return mg ? (plx_attached *)mg->mg_ptr : NULL;
+}
+
+void
+plx_attach(void *perl, SV *object, plx_attached *data)
+{
+    dTHXa(perl);
+    MAGIC *mg = plx_attached_magic(object);
+    if (!mg) {
+        mg = sv_magicext(object, NULL, PERL_MAGIC_ext, &plx_attached_vtbl, NULL, 0);
+        mg->mg_flags |= MGf_DUP;
+    }
+    mg->mg_ptr = (char *)data;
+}
+
+/* Takes the attached data off: the caller owns it. */
+plx_attached *
+plx_detach(SV *object)
+{
+    MAGIC *const mg = plx_attached_magic(object);
+    plx_attached *const data = mg ? (plx_attached *)mg->mg_ptr : NULL;
+    if (mg)
+        mg->mg_ptr = NULL;
+    return data;
+}
+
+/* A reference to a new object: a scalar with `slot`, blessed into `class_name`. */
+SV *
+plx_new_object(void *perl, const char *class_name, IV slot)
+{
+    dTHXa(perl);
+    SV *const ref = newSV(0);
+    sv_setref_iv(ref, class_name, slot);
+    return ref;
+}
+
+/* Sets the slot and nothing else, unless the program made the scalar something else. */
+void
+plx_clear_slot(SV *object)
+{
+    if (SvIOK(object))
+        SvIV_set(object, 0);
+}
+
+/* --- signals --- */
+
+int
+plx_has_signal_handlers(void *perl)
+{
+    dTHXa(perl);
+    SV **const handlers = PL_psig_ptr;
+    UV any = 0;
+    int i;
+    if (!handlers)
+        return 0;
+    for (i = 1; i < SIG_SIZE; i++)
+        any |= PTR2UV(handlers[i]);
+    return any != 0;
+}
+
+int plx_signal_pending(void *perl) { dTHXa(perl); return PL_sig_pending != 0; }

@@ -1,0 +1,35 @@
+//! Exceptions as values.
+
+use crate::{Perl, Sv};
+use perl_sys::Verdict;
+
+/// Why a method does not return. C raises it once no Rust frame is left.
+pub enum Error {
+    /// A message; Perl appends "at FILE line N.".
+    Message(String),
+    /// A new exception object.
+    Object(Sv),
+    /// An exception that Perl code threw: it goes on as it came.
+    Thrown(Sv),
+    /// `exit` was called; its status is in the interpreter.
+    Exit,
+    /// No exception: a warning with this message, and undef.
+    Declined(String),
+}
+
+impl Error {
+    pub fn message(text: impl Into<String>) -> Error {
+        Error::Message(text.into())
+    }
+
+    /// What C is to do, and with which scalar.
+    pub(crate) fn into_verdict(self, perl: &Perl) -> (Verdict, Option<Sv>) {
+        match self {
+            Error::Message(text) => (Verdict::Croak, Some(Sv::bytes(perl, text.as_bytes()))),
+            Error::Object(sv) => (Verdict::Croak, Some(sv)),
+            Error::Thrown(sv) => (Verdict::Rethrow, Some(sv)),
+            Error::Exit => (Verdict::Leave, None),
+            Error::Declined(text) => (Verdict::Decline, Some(Sv::bytes(perl, text.as_bytes()))),
+        }
+    }
+}

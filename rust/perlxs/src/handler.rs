@@ -1,0 +1,74 @@
+//! Code of the program's that a method calls.
+
+use crate::perl::Job;
+use crate::{Arg, Error, Perl, Sv};
+use perl_sys as sys;
+
+/// A code reference, or anything else that `call_sv` takes.
+pub struct Handler(Sv);
+
+/// What a handler returned, and `errno` as it left it (0 where it did not set it).
+pub struct Returned {
+    pub value: i64,
+    pub defined: bool,
+    pub errno: i32,
+}
+
+impl Handler {
+    /// The scalar itself, as the C binding holds it.
+    pub fn keep(perl: &Perl, code: Arg<'_>) -> Handler {
+        Handler(code.keep(perl))
+    }
+
+    /// A scalar of its own: what the program's variable holds later is not its concern.
+    pub fn copy(perl: &Perl, code: Arg<'_>) -> Handler {
+        Handler(code.copy(perl))
+    }
+
+    fn job<'p>(&self, perl: &'p mut Perl, args: &[*mut sys::Sv]) -> Job<'p> {
+        let mut job = Job::new(perl);
+        job.raw.code = self.0.raw();
+        job.raw.args = args.as_ptr();
+        job.raw.argc = args.len();
+        job
+    }
+
+    /// Calls it in scalar context, and reads what it returns as an integer.
+    pub fn call(&self, perl: &mut Perl, args: &[Arg<'_>]) -> Result<Returned, Error> {
+        let args = raw(args);
+        let mut job = self.job(perl, &args);
+        job.run(sys::plx_do_call)?;
+        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
+        Ok(Returned {
+            value: job.raw.iv[0].into(),
+            defined: job.raw.defined != 0,
+            errno: job.raw.error,
+        })
+    }
+
+    /// Calls it in scalar context, and looks at nothing it returns.
+    pub fn call_discard(&self, perl: &mut Perl, args: &[Arg<'_>]) -> Result<(), Error> {
+        let args = raw(args);
+        self.job(perl, &args).run(sys::plx_do_call_discard)
+    }
+
+    /// Calls it in list context: the two integers it returns, or else `errno`.
+    pub fn call_pair(
+        &self,
+        perl: &mut Perl,
+        args: &[Arg<'_>],
+    ) -> Result<Result<(i64, i64), i32>, Error> {
+        let args = raw(args);
+        let mut job = self.job(perl, &args);
+        job.run(sys::plx_do_call_pair)?;
+        if job.raw.count != 2 {
+            return Ok(Err(job.raw.error));
+        }
+        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
+        Ok(Ok((job.raw.iv[0].into(), job.raw.iv[1].into())))
+    }
+}
+
+fn raw(args: &[Arg<'_>]) -> Vec<*mut sys::Sv> {
+    args.iter().map(|arg| arg.raw()).collect()
+}

@@ -1,0 +1,28 @@
+//! Safe Rust types for the things a Perl extension handles: scalars, arguments,
+//! callbacks, exceptions and objects.
+//!
+//! Perl code may run only where a function takes `&mut Perl`. Whoever borrows
+//! from a scalar's own buffer borrows a [`Quiet`], which holds that token, so
+//! that no Perl code can change the buffer under them.
+
+mod error;
+mod handler;
+mod object;
+mod pending;
+mod perl;
+mod scalar;
+mod scratch;
+mod table;
+
+pub use error::Error;
+pub use handler::{Handler, Returned};
+pub use object::Object;
+pub use pending::{defer, deferred, raise_deferred};
+pub use perl::{Perl, Quiet};
+pub use scalar::{Arg, Bytes, Room, Sv};
+pub use scratch::{Chunk, Scratch};
+pub use table::{Answer, Args, Entry, Xsub};
+
+/// For the macros of this crate only.
+#[doc(hidden)]
+pub use perl_sys as sys;

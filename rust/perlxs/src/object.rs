@@ -1,0 +1,100 @@
+//! Objects: blessed scalars with an integer slot, and what Rust hangs on them.
+
+use crate::{Arg, Error, Perl, Sv};
+use perl_sys as sys;
+use std::any::TypeId;
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+/// What hangs on a scalar: C sees the head only, and calls `drop`.
+#[repr(C)]
+struct Holder<T> {
+    head: sys::Attached,
+    type_id: TypeId,
+    value: Rc<T>,
+}
+
+unsafe extern "C" fn drop_holder<T>(head: *mut sys::Attached) {
+    // SAFETY: `head` begins a Holder<T> that `hold` leaked; C gives it up once.
+    drop(unsafe { Box::from_raw(head as *mut Holder<T>) });
+}
+
+fn hold<T: 'static>(value: Rc<T>) -> *mut sys::Attached {
+    let head = sys::Attached { drop: drop_holder::<T> };
+    let holder = Holder { head, type_id: TypeId::of::<T>(), value };
+    Box::into_raw(Box::new(holder)) as *mut sys::Attached
+}
+
+/// The scalar behind a reference to a blessed scalar.
+#[derive(Clone, Copy)]
+pub struct Object<'a> {
+    raw: *mut sys::Sv,
+    life: PhantomData<&'a ()>,
+}
+
+impl<'a> Object<'a> {
+    /// None where `arg` is no reference to a blessed scalar.
+    pub fn of(perl: &mut Perl, arg: Arg<'a>) -> Result<Option<Object<'a>>, Error> {
+        arg.get_magic(perl)?;
+        // SAFETY: the scalar is alive for 'a.
+        let raw = unsafe { sys::plx_object(arg.raw()) };
+        Ok((!raw.is_null()).then(|| Object { raw, life: PhantomData }))
+    }
+
+    /// The integer it holds, which nobody has vouched for; 0 where it holds none.
+    pub fn slot(self) -> isize {
+        // SAFETY: whoever holds the reference holds the object.
+        unsafe { sys::plx_slot(self.raw) as isize }
+    }
+
+    /// Makes the slot 0: the object is spent.
+    pub fn clear_slot(self) {
+        // SAFETY: as in `slot`.
+        unsafe { sys::plx_clear_slot(self.raw) }
+    }
+
+    /// What `attach` hung on it, if that was a `T`.
+    pub fn attached<T: 'static>(self) -> Option<Rc<T>> {
+        // SAFETY: as in `slot`; all that is attached is a Holder (hold), and the
+        // type says whether it is a Holder<T>.
+        unsafe {
+            let head = sys::plx_get_attached(self.raw);
+            let holder = head as *const Holder<T>;
+            if head.is_null() || (*(head as *const Holder<()>)).type_id != TypeId::of::<T>() {
+                None
+            } else {
+                Some(Rc::clone(&(*holder).value))
+            }
+        }
+    }
+
+    /// Hangs `value` on the object, in place of what hangs there.
+    pub fn attach<T: 'static>(self, perl: &Perl, value: Rc<T>) {
+        drop(self.detach::<T>());
+        // SAFETY: as in `slot`; C takes the holder over.
+        unsafe { sys::plx_attach(perl.raw(), self.raw, hold(value)) }
+    }
+
+    /// Takes the attached value off.
+    pub fn detach<T: 'static>(self) -> Option<Rc<T>> {
+        let value = self.attached::<T>()?;
+        // SAFETY: as in `attached`, which says that it is a Holder<T>; C gives it up.
+        unsafe { drop_holder::<T>(sys::plx_detach(self.raw)) };
+        Some(value)
+    }
+}
+
+impl Sv {
+    /// A reference to a new object of `class`, with `slot` in it.
+    pub fn object(perl: &Perl, class: &CStr, slot: isize) -> Sv {
+        // SAFETY: the running interpreter; the new reference's count becomes ours.
+        unsafe { Sv::owned(perl, sys::plx_new_object(perl.raw(), class.as_ptr(), slot as sys::Iv)) }
+    }
+
+    /// A reference of its own to `object`.
+    pub fn reference(perl: &Perl, object: Object<'_>) -> Sv {
+        // SAFETY: as in `object`; whoever holds the Object keeps it alive.
+        unsafe { Sv::owned(perl, sys::plx_new_ref(perl.raw(), object.raw)) }
+    }
+}

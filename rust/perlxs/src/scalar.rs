@@ -1,0 +1,252 @@
+//! Scalars: owned counts, borrowed arguments, and the bytes in them.
+
+use crate::perl::Job;
+use crate::{Error, Perl, Quiet};
+use perl_sys as sys;
+use std::ffi::{c_void, CStr};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::os::raw::c_char;
+use std::{ptr, slice};
+
+/// A reference count of a scalar; Drop gives it back.
+pub struct Sv {
+    perl: *mut c_void,
+    raw: *mut sys::Sv,
+}
+
+impl Sv {
+    /// # Safety
+    /// `raw` is a live scalar of `perl`, and the caller gives up one count of it.
+    pub(crate) unsafe fn owned(perl: &Perl, raw: *mut sys::Sv) -> Sv {
+        Sv { perl: perl.raw(), raw }
+    }
+
+    pub(crate) fn raw(&self) -> *mut sys::Sv {
+        self.raw
+    }
+
+    /// Gives the count to the caller.
+    pub(crate) fn into_raw(self) -> *mut sys::Sv {
+        let raw = self.raw;
+        std::mem::forget(self);
+        raw
+    }
+
+    /// A new integer.
+    pub fn int(perl: &Perl, value: i64) -> Sv {
+        // SAFETY: the running interpreter; the new scalar's count becomes ours.
+        unsafe { Sv::owned(perl, sys::plx_new_integer(perl.raw(), value)) }
+    }
+
+    /// A new string of bytes.
+    pub fn bytes(perl: &Perl, bytes: &[u8]) -> Sv {
+        let start = bytes.as_ptr() as *const c_char;
+        // SAFETY: as in `int`; Perl copies the bytes.
+        unsafe { Sv::owned(perl, sys::plx_new_bytes(perl.raw(), start, bytes.len())) }
+    }
+
+    /// A reference to a new hash, blessed into `class`.
+    pub fn hash(perl: &Perl, class: &CStr, fields: Vec<(&str, Sv)>) -> Sv {
+        // SAFETY: as in `int`; plx_hash_set takes each value's count over.
+        unsafe {
+            let hash = Sv::owned(perl, sys::plx_new_hash(perl.raw(), class.as_ptr()));
+            for (key, value) in fields {
+                let start = key.as_ptr() as *const c_char;
+                sys::plx_hash_set(perl.raw(), hash.raw, start, key.len(), value.into_raw());
+            }
+            hash
+        }
+    }
+
+    pub fn as_arg(&self) -> Arg<'_> {
+        Arg { raw: self.raw, life: PhantomData }
+    }
+}
+
+impl Drop for Sv {
+    fn drop(&mut self) {
+        // SAFETY: the count is ours (`owned`), and `perl` still runs: values of
+        // this type do not outlive the call or the registration they belong to.
+        unsafe { sys::plx_dec(self.perl, self.raw) }
+    }
+}
+
+/// A scalar that somebody else keeps alive for `'a`.
+#[derive(Clone, Copy)]
+pub struct Arg<'a> {
+    raw: *mut sys::Sv,
+    life: PhantomData<&'a ()>,
+}
+
+impl<'a> Arg<'a> {
+    /// # Safety
+    /// `raw` is a live scalar of the running interpreter for `'a`.
+    pub(crate) unsafe fn from_raw(raw: *mut sys::Sv) -> Arg<'a> {
+        Arg { raw, life: PhantomData }
+    }
+
+    pub(crate) fn raw(self) -> *mut sys::Sv {
+        self.raw
+    }
+
+    /// A count of its own of the same scalar.
+    pub fn keep(self, perl: &Perl) -> Sv {
+        // SAFETY: the scalar is alive for 'a.
+        unsafe { Sv::owned(perl, sys::plx_inc(self.raw)) }
+    }
+
+    /// A new scalar with the same value.
+    pub fn copy(self, perl: &Perl) -> Sv {
+        // SAFETY: the scalar is alive for 'a.
+        unsafe { Sv::owned(perl, sys::plx_new_copy(perl.raw(), self.raw)) }
+    }
+
+    pub fn is_readonly(self) -> bool {
+        // SAFETY: the scalar is alive for 'a.
+        unsafe { sys::plx_readonly(self.raw) != 0 }
+    }
+
+    pub(crate) fn is_magical(self) -> bool {
+        // SAFETY: the scalar is alive for 'a.
+        unsafe { sys::plx_magical(self.raw) != 0 }
+    }
+
+    fn job<'p>(self, perl: &'p mut Perl) -> Job<'p> {
+        let mut job = Job::new(perl);
+        job.raw.sv = self.raw;
+        job
+    }
+
+    /// Reads a tied or otherwise magical scalar, once.
+    pub(crate) fn get_magic(self, perl: &mut Perl) -> Result<(), Error> {
+        if !self.is_magical() {
+            return Ok(());
+        }
+        self.job(perl).run(sys::plx_do_get)
+    }
+
+    /// The value as Perl's unsigned integer.
+    pub fn uv(self, perl: &mut Perl) -> Result<u64, Error> {
+        let mut uv = 0;
+        // SAFETY: the scalar is alive for 'a.
+        if unsafe { sys::plx_plain_uv(self.raw, &mut uv) } == 0 {
+            let mut job = self.job(perl);
+            job.run(sys::plx_do_uv)?;
+            uv = job.raw.uv;
+        }
+        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
+        Ok(uv.into())
+    }
+
+    /// The value as a C `int`, cut off as C does.
+    pub fn int(self, perl: &mut Perl) -> Result<i32, Error> {
+        let mut job = self.job(perl);
+        job.run(sys::plx_do_iv)?;
+        Ok(job.raw.iv[0] as i32)
+    }
+
+    /// The value as a 64-bit integer, also where Perl's own are shorter.
+    pub fn integer(self, perl: &mut Perl) -> Result<i64, Error> {
+        let mut job = self.job(perl);
+        job.run(sys::plx_do_integer)?;
+        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
+        Ok(job.raw.iv[0].into())
+    }
+
+    /// The string's bytes, where they can be had without running Perl code.
+    pub fn plain_bytes<'q>(self, _quiet: &'q Quiet<'_>) -> Option<&'q [u8]>
+    where
+        'a: 'q,
+    {
+        let mut len = 0;
+        // SAFETY: the scalar is alive for 'a; its buffer stays as it is while
+        // `_quiet` lives, since only Perl code could change it.
+        unsafe {
+            let start = sys::plx_plain_bytes(self.raw, &mut len);
+            if start.is_null() {
+                None
+            } else {
+                Some(slice::from_raw_parts(start as *const u8, len))
+            }
+        }
+    }
+
+    /// The string's bytes in a scalar of their own; None for undef. A character
+    /// over 255 is an exception that names `what` was to be done with it.
+    pub fn bytes(self, perl: &mut Perl, what: &CStr) -> Result<Option<Bytes>, Error> {
+        let mut job = self.job(perl);
+        job.raw.code = what.as_ptr() as *mut sys::Sv; // a name for the message, in this job
+        job.run(sys::plx_do_bytes)?;
+        let (defined, copy) = (job.raw.defined != 0, job.raw.value);
+        // SAFETY: a defined value's copy is handed over with its count.
+        Ok(defined.then(|| Bytes(unsafe { Sv::owned(perl, copy) })))
+    }
+
+    /// Room for `len` bytes in the scalar's own buffer; None where it has to be
+    /// assigned to instead (a tie, a shared buffer ...), or memory is out.
+    pub fn room<'q>(self, quiet: &'q mut Quiet<'_>, len: usize) -> Option<Room<'q>>
+    where
+        'a: 'q,
+    {
+        // SAFETY: the scalar is alive for 'a, and no Perl code runs for 'q.
+        let start = unsafe { sys::plx_buffer(quiet.raw(), self.raw, len) };
+        if start.is_null() {
+            return None;
+        }
+        Some(Room { perl: quiet.raw(), raw: self.raw, start: start as *mut u8, len, life: PhantomData })
+    }
+
+    /// `$self = $value`, with all that an assignment does.
+    pub fn assign(self, perl: &mut Perl, value: Sv) -> Result<(), Error> {
+        let mut job = self.job(perl);
+        job.raw.value = value.raw;
+        job.run(sys::plx_do_assign)
+    }
+}
+
+/// Bytes in a scalar that nobody else has.
+pub struct Bytes(Sv);
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let mut len = 0;
+        // SAFETY: plx_do_bytes made the scalar for us alone, a string without
+        // the utf8 flag; nobody changes it.
+        unsafe {
+            let start = sys::plx_plain_bytes(self.0.raw, &mut len);
+            let start = if start.is_null() { ptr::NonNull::dangling().as_ptr() } else { start };
+            slice::from_raw_parts(start as *const u8, len)
+        }
+    }
+}
+
+/// Room in a scalar's buffer. The scalar keeps its value until [`filled`](Room::filled).
+pub struct Room<'q> {
+    perl: *mut c_void,
+    raw: *mut sys::Sv,
+    start: *mut u8,
+    len: usize,
+    life: PhantomData<&'q mut [u8]>,
+}
+
+impl Room<'_> {
+    pub fn space(&mut self) -> &mut [MaybeUninit<u8>] {
+        // SAFETY: plx_buffer made room for `len` bytes, and nobody else writes
+        // while the Quiet is borrowed.
+        unsafe { slice::from_raw_parts_mut(self.start as *mut MaybeUninit<u8>, self.len) }
+    }
+
+    /// The first `len` bytes have been written: they are the value now.
+    ///
+    /// # Panics
+    /// Where there was no room for as many.
+    pub fn filled(self, len: usize) {
+        assert!(len <= self.len, "{} bytes in a room for {}", len, self.len);
+        // SAFETY: within the room. A caller that has written less only shows
+        // the program bytes of its own buffer.
+        unsafe { sys::plx_filled(self.perl, self.raw, len) }
+    }
+}

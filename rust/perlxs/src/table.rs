@@ -1,0 +1,167 @@
+//! How the table of a package's methods is written, and how C reaches them.
+
+use crate::{Arg, Error, Perl, Sv};
+use perl_sys as sys;
+use std::any::Any;
+use std::ffi::c_void;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::{ptr, slice};
+
+/// What a method returns.
+pub enum Answer {
+    /// The empty list.
+    Empty,
+    Int(i64),
+    Sv(Sv),
+}
+
+/// The arguments of a call. C has checked how many there are.
+#[derive(Clone, Copy)]
+pub struct Args<'a>(&'a [*mut sys::Sv]);
+
+impl<'a> Args<'a> {
+    pub fn get(self, at: usize) -> Arg<'a> {
+        // SAFETY: the boundary holds the arguments as long as the call lasts
+        // (plx_frame), and 'a is no longer than that.
+        unsafe { Arg::from_raw(self.0[at]) }
+    }
+
+    pub fn optional(self, at: usize) -> Option<Arg<'a>> {
+        (at < self.0.len()).then(|| self.get(at))
+    }
+
+    /// The arguments from `at` on.
+    pub fn rest(self, at: usize) -> Vec<Arg<'a>> {
+        (at..self.0.len()).map(|i| self.get(i)).collect()
+    }
+}
+
+/// A method's code.
+pub type Entry = fn(&mut Perl, Args<'_>) -> Result<Answer, Error>;
+
+/// One XSUB, as C reads it.
+pub type Xsub = sys::Method<Entry>;
+
+/// Runs a method for C: neither a panic nor an exception leaves by unwinding.
+///
+/// # Safety
+/// Called by plx_dispatch and plx_relay only: the running interpreter, a method
+/// of the table, `argc` arguments that stay alive for the call (plx_frame), and
+/// an answer to be filled in.
+#[no_mangle]
+pub unsafe extern "C" fn plx_enter(
+    raw: *mut c_void,
+    method: *const Xsub,
+    args: *const *mut sys::Sv,
+    argc: usize,
+    out: *mut sys::Answer,
+) {
+    // SAFETY: as the caller promises; a relay has no arguments.
+    let (mut perl, args, entry) = unsafe {
+        let args = if argc == 0 { &[][..] } else { slice::from_raw_parts(args, argc) };
+        (Perl::from_raw(raw), Args(args), (*method).entry)
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| entry(&mut perl, args)))
+        .unwrap_or_else(|panic| Err(Error::Message(bug(&*panic))));
+    let (verdict, iv, sv) = match result {
+        Ok(Answer::Empty) => (sys::Verdict::Empty, 0, None),
+        Ok(Answer::Int(value)) => (sys::Verdict::Int, value, None),
+        Ok(Answer::Sv(sv)) => (sys::Verdict::Sv, 0, Some(sv)),
+        Err(error) => {
+            let (verdict, sv) = error.into_verdict(&perl);
+            (verdict, 0, sv)
+        }
+    };
+    // SAFETY: `out` is the caller's, to be filled in; C takes the count over.
+    unsafe {
+        (*out).verdict = verdict;
+        (*out).iv = iv as sys::Iv;
+        (*out).sv = sv.map_or(ptr::null_mut(), Sv::into_raw);
+    }
+}
+
+/// What a panic's exception says.
+pub(crate) fn bug(panic: &(dyn Any + Send)) -> String {
+    let what = panic
+        .downcast_ref::<&str>()
+        .map(|s| s.to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "unknown panic".into());
+    format!("This is a bug in Sys::Virt::Stream, please report it: {}", what)
+}
+
+impl Perl {
+    /// A code reference that calls the XSUB `code`, and then `entry`, when no
+    /// frame of `code` is left; None where `code` is no XSUB.
+    pub fn relay(&self, code: Arg<'_>, entry: &'static Xsub) -> Option<Sv> {
+        // SAFETY: the running interpreter; the new reference's count becomes ours.
+        unsafe {
+            let relay = sys::plx_new_relay(self.raw(), code.raw(), entry as *const Xsub as *const c_void);
+            (!relay.is_null()).then(|| Sv::owned(self, relay))
+        }
+    }
+}
+
+/// A C string that lives as long as the program.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! c_str {
+    ($text:expr) => {
+        concat!($text, "\0").as_ptr() as *const std::os::raw::c_char
+    };
+}
+
+/// The contents of a package: its constants, and its methods with prototype,
+/// usage, and how many arguments they take.
+///
+/// `watch` names the package variable that [`Perl::watched`] looks at.
+#[macro_export]
+macro_rules! table {
+    (
+        package $package:literal, watch $watched:literal;
+        constants { $($constant:ident = $value:expr;)* }
+        methods { $($name:ident ($proto:literal) ($usage:literal) $min:literal..=$max:literal => $entry:path;)* }
+    ) => {
+        static METHODS: &[$crate::Xsub] = &[$(
+            $crate::sys::Method {
+                name: $crate::c_str!(concat!($package, "::", stringify!($name))),
+                proto: $crate::c_str!($proto),
+                usage: $crate::c_str!($usage),
+                min: $min,
+                max: $max,
+                entry: $entry as $crate::Entry,
+            },
+        )*];
+
+        static CONSTANTS: &[$crate::sys::Constant] = &[$(
+            $crate::sys::Constant {
+                name: $crate::c_str!(stringify!($constant)),
+                value: $value as $crate::sys::Iv,
+            },
+        )*];
+
+        /// What the package contains.
+        pub static TABLE: $crate::sys::Table = $crate::sys::Table {
+            methods: METHODS.as_ptr() as *const std::ffi::c_void,
+            nmethods: METHODS.len(),
+            constants: CONSTANTS.as_ptr(),
+            nconstants: CONSTANTS.len(),
+            watched: $crate::c_str!($watched),
+        };
+    };
+}
+
+/// A method that no name leads to: what a relay runs.
+#[macro_export]
+macro_rules! unnamed {
+    ($entry:path) => {
+        $crate::sys::Method {
+            name: $crate::c_str!(""),
+            proto: $crate::c_str!(""),
+            usage: $crate::c_str!(""),
+            min: 0,
+            max: 0,
+            entry: $entry as $crate::Entry,
+        }
+    };
+}

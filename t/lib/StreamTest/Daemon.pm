@@ -1,0 +1,331 @@
+package StreamTest::Daemon;
+
+# A libvirtd of the test's own, in a directory of its own, sharing no socket,
+# configuration or process with the machine's daemons.
+
+use strict;
+use warnings;
+
+use Fcntl ();
+use File::Path ();
+use File::Spec ();
+use File::Temp ();
+use IO::Socket::UNIX ();
+use POSIX ();
+use Time::HiRes ();
+
+# Run as a program, this file is the guard of one daemon: see start_guard.
+guard(@ARGV) unless caller;
+
+# What is only needed inside a test.
+require StreamTest;
+
+# The paths below it have to fit a socket address of 108 bytes.
+sub short_tmpdir {
+    my $tmp = File::Spec->tmpdir;
+    return length $tmp <= 40 ? $tmp : '/tmp';
+}
+
+my $running;
+
+sub start {
+    my ($class) = @_;
+    my $dir = File::Temp::tempdir('svsXXXXXX', DIR => short_tmpdir());
+    my $self = bless { dir => $dir, owner => $$, guests => 0 }, $class;
+    $running = $self;
+    start_guard($self);
+
+    # Root's processes must not run the daemon as root: it would then be a
+    # system daemon, with the machine's own sockets.
+    if ($> == 0) {
+        @$self{qw(uid gid)} = (getpwnam 'nobody')[2, 3];
+        defined $self->{uid} or die 'there is no user "nobody" to run a daemon as';
+    }
+    $self->own($dir, 0755);
+    for my $sub (qw(r c k d h pool)) {
+        mkdir "$dir/$sub" or die "mkdir $dir/$sub: $!";
+        $self->own("$dir/$sub", 0700);
+    }
+    for my $sub ('c/libvirt') {
+        mkdir "$dir/$sub" or die "mkdir $dir/$sub: $!";
+        $self->own("$dir/$sub", 0700);
+    }
+    # Without virtlogd in between there is one process less to start.
+    $self->own(StreamTest::spew("$dir/c/libvirt/qemu.conf",
+        qq(stdio_handler = "file"\nsecurity_driver = "none"\n)), 0600);
+    $self->own(StreamTest::spew("$dir/libvirtd.conf", <<"CONF"), 0644);
+auth_unix_rw = "none"
+log_outputs = "3:file:$dir/libvirtd.log"
+CONF
+    $self->launch;
+    return $self;
+}
+
+# Hands a file to whom the daemon runs as.
+sub own {
+    my ($self, $path, $mode) = @_;
+    defined $self->{uid} and (chown $self->{uid}, $self->{gid}, $path or die "chown $path: $!");
+    chmod $mode, $path or die "chmod $path: $!";
+    return $path;
+}
+
+sub launch {
+    my ($self) = @_;
+    my $dir = $self->{dir};
+    my $program = StreamTest::find_program('libvirtd');
+    my $pid = fork // die "cannot fork: $!";
+    if (!$pid) {
+        eval {
+            # Its own group: a terminal's Ctrl-C is for the test to act on.
+            setpgrp;
+            chdir '/';
+            %ENV = (
+                PATH => join(':', StreamTest::path()), LC_ALL => 'C', HOME => "$dir/h",
+                XDG_RUNTIME_DIR => "$dir/r", XDG_CONFIG_HOME => "$dir/c",
+                XDG_CACHE_HOME => "$dir/k", XDG_DATA_HOME => "$dir/d", TMPDIR => $dir,
+                map { ("DBUS_${_}_BUS_ADDRESS" => "unix:path=$dir/no-bus") } qw(SYSTEM SESSION),
+            );
+            open STDIN,  '<',  '/dev/null'          or die "stdin: $!";
+            open STDOUT, '>>', "$dir/libvirtd.out"  or die "stdout: $!";
+            open STDERR, '>&', \*STDOUT             or die "stderr: $!";
+            if (defined $self->{uid}) {
+                $) = "$self->{gid} $self->{gid}";
+                POSIX::setgid($self->{gid}) or die "setgid: $!";
+                POSIX::setuid($self->{uid}) or die "setuid: $!";
+            }
+            exec { $program } $program, '--config', "$dir/libvirtd.conf";
+        };
+        print STDERR "cannot run libvirtd: $@ $!\n";
+        POSIX::_exit(127);
+    }
+    $self->{pid} = $pid;
+    my $up = StreamTest::within(120, sub {
+        $self->reap and die $self->report("libvirtd ended with $self->{wait}");
+        IO::Socket::UNIX->new(Peer => $self->socket);
+    });
+    $up or die $self->report('libvirtd opened no socket');
+    return;
+}
+
+# What it said, for a test that could not go on.
+sub report {
+    my ($self, $what) = @_;
+    my $said = join '', map { -e ? StreamTest::slurp($_) : '' }
+        map { "$self->{dir}/libvirtd.$_" } qw(out log);
+    return "$what\n$said";
+}
+
+sub dir      { return $_[0]{dir} }
+sub pid      { return $_[0]{pid} }
+sub socket   { return "$_[0]{dir}/r/libvirt/libvirt-sock" }
+sub uri      { return 'qemu+unix:///session?socket=' . ($_[1] // $_[0]->socket) }
+sub test_uri { return 'test+unix:///default?socket=' . ($_[1] // $_[0]->socket) }
+
+# A connection to it, the same one until the daemon is stopped.
+sub conn { return $_[0]{conn} ||= Sys::Virt->new(uri => $_[0]->uri) }
+
+# --- its life
+
+# True once the process has ended.
+sub reap {
+    my ($self) = @_;
+    return 1 if !$self->{pid};
+    my $got = waitpid $self->{pid}, POSIX::WNOHANG();
+    return 0 if $got == 0;
+    $self->{wait} = $?;
+    delete $self->{pid};
+    return 1;
+}
+
+sub signal {
+    my ($self, $name) = @_;
+    $$ == $self->{owner} or die 'the daemon is not this process\'s own';
+    kill $name, $self->{pid} if $self->{pid};
+    return;
+}
+
+sub pause  { $_[0]->signal('STOP'); return }
+sub resume { $_[0]->signal('CONT'); return }
+
+sub stop {
+    my ($self) = @_;
+    $self->signal('TERM');
+    $self->signal('CONT');
+    $self->kill unless StreamTest::within(60, sub { $self->reap });
+    delete @$self{qw(conn pool)};
+    return;
+}
+
+sub kill {
+    my ($self) = @_;
+    $self->signal('KILL');
+    StreamTest::within(60, sub { $self->reap });
+    delete @$self{qw(conn pool)};
+    return;
+}
+
+sub restart {
+    my ($self) = @_;
+    $self->stop;
+    $self->launch;
+    return;
+}
+
+# --- volumes
+
+# A directory pool; files put into pool_dir become volumes by a refresh.
+sub pool_dir { return "$_[0]{dir}/pool" }
+
+sub pool {
+    my ($self) = @_;
+    return $self->{pool} if $self->{pool};
+    my $conn = $self->conn;
+    my ($pool) = grep { $_->get_name eq 'streams' } $conn->list_all_storage_pools;
+    $pool ||= $conn->define_storage_pool(<<"XML");
+<pool type='dir'><name>streams</name><target><path>@{[ $self->pool_dir ]}</path></target></pool>
+XML
+    $pool->create unless $pool->is_active;
+    return $self->{pool} = $pool;
+}
+
+# A raw volume: with this content, or else of zeros that take no space.
+sub volume {
+    my ($self, $name, $bytes, $content) = @_;
+    $bytes //= defined $content ? length $content : 4 << 20;
+    my $path = $self->pool_dir . "/$name";
+    # Written here and not uploaded: uploading is what is under test.
+    open my $out, '>:raw', $path or die "cannot write $path: $!";
+    print {$out} $content if defined $content;
+    $out->flush;
+    truncate $out, $bytes or die "cannot extend $path: $!";
+    close $out or die "cannot write $path: $!";
+    return $self->adopt($name);
+}
+
+# A file already put into the pool's directory, as a volume.
+sub adopt {
+    my ($self, $name) = @_;
+    $self->own($self->pool_dir . "/$name", 0600);
+    my $pool = $self->pool;
+    $pool->refresh;
+    return $pool->get_volume_by_name($name);
+}
+
+# --- a guest
+
+# 16-bit code that says "echo\r\n" on the first serial port, then sends back
+# each byte that comes in. It spins for a while between bytes, then sleeps until
+# the next clock tick, so that an idle guest takes no processor. The receive
+# buffer is never reset: a byte sent before the guest has booted is echoed too.
+my $BOOT = pack('H*', join '', qw(
+    31c0 8ed8 fb fc
+    bee07d
+    ac 84c0 7405 e81a00 ebf6
+    31c9
+    bafd03 ec a801 7505 e2f6 f4 ebf1
+    baf803 ec e80200 ebe8
+    88c4 bafd03 ec a820 74fb 88e0 baf803 ee c3
+));
+my $SAYS = "echo\r\n";
+
+# Options: paused (started, but no instruction run yet).
+sub guest {
+    my ($self, %opt) = @_;
+    my $name = 'guest' . ++$self->{guests};
+    my $image = "$self->{dir}/$name.img";
+    # The text stands at 0x1e0 of the sector, loaded at 0x7c00.
+    my $sector = pack('a480 a30 H4', $BOOT, $SAYS, '55aa');
+    $self->own(StreamTest::spew($image, $sector . "\0" x ((1 << 20) - 512)), 0600);
+    my $emulator = StreamTest::find_program('qemu-system-x86_64');
+    my $domain = $self->conn->define_domain(<<"XML");
+<domain type='qemu'>
+  <name>$name</name>
+  <memory unit='MiB'>32</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
+  <devices>
+    <emulator>$emulator</emulator>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file='$image'/>
+      <target dev='hda' bus='ide'/>
+    </disk>
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+    <serial type='pty'/>
+    <console type='pty'><target type='serial'/></console>
+  </devices>
+</domain>
+XML
+    $domain->create($opt{paused} ? Sys::Virt::Domain::START_PAUSED() : 0);
+    return $domain;
+}
+
+sub guest_says { return $SAYS }
+
+# --- the end
+
+# Each process of the daemon (libvirtd, QEMU, and the short-lived ones that ask
+# QEMU what it can do) has one of these directories in its environment.
+sub processes_of {
+    my ($dir) = @_;
+    my @found;
+    for my $file (glob '/proc/[0-9]*/environ') {
+        open my $in, '<', $file or next;
+        local $/;
+        my $environment = <$in> // next;
+        push @found, $file =~ /(\d+)/
+            if $environment =~ /(?:\A|\0)XDG_[A-Z]+_(?:HOME|DIR)=\Q$dir\E\//;
+    }
+    return @found;
+}
+
+sub sweep {
+    my ($dir) = @_;
+    # Again, until none is left that another had started meanwhile.
+    for (1 .. 500) {
+        my @left = processes_of($dir) or last;
+        CORE::kill('KILL', @left);
+        Time::HiRes::sleep(0.02);
+    }
+    File::Path::remove_tree($dir, { safe => 0, error => \my $ignored });
+    return;
+}
+
+# The test may be killed, or crash, or hang in a call and then be interrupted.
+# No handler of its own could be relied on to clean up, so a second process does.
+sub start_guard {
+    my ($self) = @_;
+    my $owner = $$;
+    my $pid = fork // die "cannot fork: $!";
+    if (!$pid) {
+        # A new program, holding none of the test's descriptors or memory.
+        exec { $^X } $^X, __FILE__, $owner, $self->{dir}
+            or POSIX::_exit(127);
+    }
+    $self->{guard} = $pid;
+    return;
+}
+
+sub guard {
+    my ($owner, $dir) = @_;
+    POSIX::setsid();
+    open STDIN,  '<', '/dev/null';
+    open STDOUT, '>', '/dev/null';
+    open STDERR, '>', '/dev/null';
+    Time::HiRes::sleep(0.2) while getppid == $owner;
+    sweep($dir);
+    exit 0;
+}
+
+END {
+    if ($running && $running->{owner} == $$) {
+        local ($?, $!, $@);
+        delete @$running{qw(pool conn)};
+        sweep($running->{dir});
+        CORE::kill('KILL', $running->{guard});
+        waitpid $_, 0 for grep { $_ } @$running{qw(pid guard)};
+    }
+}
+
+1;
