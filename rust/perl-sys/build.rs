@@ -43,7 +43,10 @@ fn main() {
     build.flag("-isystem").flag(&core);
     build
         .define("PLX_PACKAGE", &*format!("\"{package}\""))
-        .define("PLX_BOOT", &*format!("boot_{}", package.replace("::", "__")))
+        .define(
+            "PLX_BOOT",
+            &*format!("boot_{}", package.replace("::", "__")),
+        )
         .define("XS_VERSION", &*format!("\"{version}\""))
         .warnings(true)
         .extra_warnings(false)

@@ -63,6 +63,14 @@ sub import {
     return;
 }
 
+# For a part of a file that needs more than the rest of it.
+sub has {
+    my ($name) = @_;
+    my $there = $PART{$name}{there}->();
+    die "$name is missing\n" if !$there && $ENV{SYS_VIRT_STREAM_TEST_ALL};
+    return $there;
+}
+
 sub need {
     my %seen;
     # A daemon is of no use without the binding to talk to it.

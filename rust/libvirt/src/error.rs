@@ -18,7 +18,12 @@ impl Error {
         unsafe {
             let last = virt_sys::virGetLastError();
             if last.is_null() {
-                return Error { level: 0, code: 0, domain: 0, message: b"Unknown problem".to_vec() };
+                return Error {
+                    level: 0,
+                    code: 0,
+                    domain: 0,
+                    message: b"Unknown problem".to_vec(),
+                };
             }
             let message = (*last).message;
             let error = Error {
@@ -71,7 +76,11 @@ pub fn reason(errno: i32) -> Vec<u8> {
     let mut buffer = [0u8; 256];
     // SAFETY: the XSI strerror_r writes a terminated string within the buffer.
     unsafe {
-        libc::strerror_r(errno, buffer.as_mut_ptr() as *mut libc::c_char, buffer.len());
+        libc::strerror_r(
+            errno,
+            buffer.as_mut_ptr() as *mut libc::c_char,
+            buffer.len(),
+        );
     }
     let end = buffer.iter().position(|b| *b == 0).unwrap_or(buffer.len());
     buffer[..end].to_vec()

@@ -32,7 +32,13 @@ impl Stream {
         // SAFETY: the stream is alive while `self` is; the opaque pointer is a
         // number that nobody follows, so there is nothing to free.
         check(unsafe {
-            sys::virStreamEventAddCallback(self.raw(), events, Some(dispatch), number as *mut c_void, None)
+            sys::virStreamEventAddCallback(
+                self.raw(),
+                events,
+                Some(dispatch),
+                number as *mut c_void,
+                None,
+            )
         })
     }
 

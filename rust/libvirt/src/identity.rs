@@ -47,7 +47,6 @@ impl Identified<sys::_virStream> {
     }
 }
 
-
 fn is_instance(address: usize, class: &'static [u8]) -> bool {
     let word = mem::size_of::<usize>();
     if address % word != 0 || address < 4096 {
@@ -110,7 +109,8 @@ impl Pipe {
         // read is into our own word.
         let got = unsafe {
             libc::write(self.0[1], address as *const libc::c_void, len) == len as isize
-                && libc::read(self.0[0], word.as_mut_ptr() as *mut libc::c_void, len) == len as isize
+                && libc::read(self.0[0], word.as_mut_ptr() as *mut libc::c_void, len)
+                    == len as isize
         };
         got.then(|| usize::from_ne_bytes(word))
     }
@@ -133,7 +133,16 @@ mod tests {
     #[test]
     fn no_address_is_followed_unseen() {
         let here = 17usize;
-        for address in [0, 1, 8, 4096, -8, isize::MAX, isize::MIN, &here as *const _ as isize] {
+        for address in [
+            0,
+            1,
+            8,
+            4096,
+            -8,
+            isize::MAX,
+            isize::MIN,
+            &here as *const _ as isize,
+        ] {
             assert!(Connection::at(address).is_none(), "{:#x}", address);
         }
     }

@@ -3,6 +3,8 @@
 //! It knows nothing of Perl. Every call returns libvirt's own error as a value,
 //! taken on the thread that made the call.
 
+#![deny(unsafe_op_in_unsafe_fn)]
+
 mod error;
 mod event;
 mod identity;

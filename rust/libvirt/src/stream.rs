@@ -52,7 +52,11 @@ impl Held {
     fn new(raw: ptr::NonNull<sys::_virStream>) -> Held {
         held().push(raw.as_ptr() as usize);
         // SAFETY: getpid has no conditions.
-        Held { raw, ended: AtomicBool::new(false), pid: unsafe { libc::getpid() } }
+        Held {
+            raw,
+            ended: AtomicBool::new(false),
+            pid: unsafe { libc::getpid() },
+        }
     }
 }
 
@@ -121,7 +125,9 @@ impl Stream {
         // SAFETY: a live connection, or NULL, which libvirt refuses.
         let raw = unsafe { sys::virStreamNew(conn, flags) };
         match ptr::NonNull::new(raw) {
-            Some(raw) => Ok(Stream { held: Arc::new(Held::new(raw)) }),
+            Some(raw) => Ok(Stream {
+                held: Arc::new(Held::new(raw)),
+            }),
             None => Err(Error::last()),
         }
     }
@@ -134,7 +140,9 @@ impl Stream {
             // SAFETY: known to be a live stream.
             unsafe { sys::virStreamRef(raw.as_ptr()) };
         }
-        ptr::NonNull::new(raw.as_ptr()).map(|raw| Stream { held: Arc::new(Held::new(raw)) })
+        ptr::NonNull::new(raw.as_ptr()).map(|raw| Stream {
+            held: Arc::new(Held::new(raw)),
+        })
     }
 
     /// What a Perl object has in its slot.
@@ -175,7 +183,9 @@ impl Stream {
         flags: u32,
     ) -> Result<(Received, Vec<u8>), Error> {
         buffer.clear();
-        buffer.try_reserve_exact(want).map_err(|_| Error::memory(want))?;
+        buffer
+            .try_reserve_exact(want)
+            .map_err(|_| Error::memory(want))?;
         let got = self.recv(&mut buffer.spare_capacity_mut()[..want], flags)?;
         if let Received::Data(len) = got {
             // SAFETY: libvirt has written the first `len` bytes.
@@ -187,7 +197,8 @@ impl Stream {
     /// Sends from `bytes`.
     pub fn send(&self, bytes: &[u8]) -> Result<Sent, Error> {
         // SAFETY: the stream is alive while `self` is.
-        let sent = unsafe { sys::virStreamSend(self.raw(), bytes.as_ptr() as *const c_char, bytes.len()) };
+        let sent =
+            unsafe { sys::virStreamSend(self.raw(), bytes.as_ptr() as *const c_char, bytes.len()) };
         match sent {
             -2 => Ok(Sent::WouldBlock),
             sent if sent < 0 => Err(Error::last()),

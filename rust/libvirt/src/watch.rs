@@ -45,11 +45,13 @@ impl Worker {
         let spawned = unsafe {
             libc::sigfillset(all.as_mut_ptr());
             libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-            let spawned = thread::Builder::new().name("stream-call".into()).spawn(move || {
-                for work in inbox {
-                    work();
-                }
-            });
+            let spawned = thread::Builder::new()
+                .name("stream-call".into())
+                .spawn(move || {
+                    for work in inbox {
+                        work();
+                    }
+                });
             libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
             spawned
         };
@@ -70,7 +72,9 @@ struct Outbox<T> {
 impl<T> Outbox<T> {
     fn wait(&self, time: Duration) -> Option<T> {
         let result = self.result.lock().unwrap_or_else(|p| p.into_inner());
-        let waited = self.arrived.wait_timeout_while(result, time, |r| r.is_none());
+        let waited = self
+            .arrived
+            .wait_timeout_while(result, time, |r| r.is_none());
         waited.unwrap_or_else(|p| p.into_inner()).0.take()
     }
 }
@@ -78,7 +82,10 @@ impl<T> Outbox<T> {
 fn start<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<(Worker, Arc<Outbox<T>>)> {
-    let outbox = Arc::new(Outbox { result: Mutex::new(None), arrived: Condvar::new() });
+    let outbox = Arc::new(Outbox {
+        result: Mutex::new(None),
+        arrived: Condvar::new(),
+    });
     let theirs = Arc::clone(&outbox);
     let worker = Worker::get()?;
     let sent = worker.work.send(Box::new(move || {
@@ -88,7 +95,10 @@ fn start<T: Send + 'static>(
     }));
     match sent {
         Ok(()) => Ok((worker, outbox)),
-        Err(_) => Err(std::io::Error::new(std::io::ErrorKind::Other, "the thread has ended")),
+        Err(_) => Err(std::io::Error::new(
+            std::io::ErrorKind::Other,
+            "the thread has ended",
+        )),
     }
 }
 
@@ -138,14 +148,22 @@ mod tests {
     #[test]
     fn a_failing_tick_interrupts_the_work() {
         let (stop, stopped) = mpsc::channel::<()>();
-        let got = watched(move || stopped.recv().is_ok(), || Err("enough"), move || drop(stop.send(())));
+        let got = watched(
+            move || stopped.recv().is_ok(),
+            || Err("enough"),
+            move || drop(stop.send(())),
+        );
         assert_eq!(got.ok(), Some(Err("enough")));
     }
 
     #[test]
     fn workers_are_used_again_and_may_nest() {
         for _ in 0..3 {
-            let got = watched::<_, ()>(|| watched::<_, ()>(|| 1, || Ok(()), || ()).ok(), || Ok(()), || ());
+            let got = watched::<_, ()>(
+                || watched::<_, ()>(|| 1, || Ok(()), || ()).ok(),
+                || Ok(()),
+                || (),
+            );
             assert_eq!(got.ok(), Some(Ok(Some(Ok(1)))));
         }
         assert_eq!(IDLE.with(|idle| idle.borrow().len()), 1);

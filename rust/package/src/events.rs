@@ -87,7 +87,12 @@ impl Callback {
         self.forget();
     }
 
-    fn add(&self, stream: &Stream, events: i32, registration: Registration) -> Result<(), libvirt::Error> {
+    fn add(
+        &self,
+        stream: &Stream,
+        events: i32,
+        registration: Registration,
+    ) -> Result<(), libvirt::Error> {
         if self.installed.get() && !self.is_active() {
             // Removed by itself while it runs: libvirt 9 would not let go of the
             // stream if that were followed by an add before it has returned.
@@ -197,7 +202,9 @@ pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         this,
         code: Handler::copy(perl, args.get(2)),
     };
-    io::call_here(perl, &state, |stream| state.callback.add(stream, events, registration))?;
+    io::call_here(perl, &state, |stream| {
+        state.callback.add(stream, events, registration)
+    })?;
     Ok(Answer::Empty)
 }
 

@@ -65,5 +65,7 @@ static RAISE: Xsub = perlxs::unnamed!(raise);
 /// callbacks, and raises what those threw; `code` itself where it is no XSUB.
 pub fn relay(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let code = args.get(0);
-    Ok(Answer::Sv(perl.relay(code, &RAISE).unwrap_or_else(|| code.copy(perl))))
+    Ok(Answer::Sv(
+        perl.relay(code, &RAISE).unwrap_or_else(|| code.copy(perl)),
+    ))
 }

@@ -43,8 +43,12 @@ fn watched<T: Send + 'static>(
 ) -> Result<T, Error> {
     let (theirs, to_abort) = (stream.clone(), stream.clone());
     let interrupt = move || drop(to_abort.abort());
-    libvirt::watched(move || work(&theirs), || perl.run_signal_handlers(), interrupt)
-        .map_err(|e| Error::message(format!("no thread to call libvirt from: {}", e)))?
+    libvirt::watched(
+        move || work(&theirs),
+        || perl.run_signal_handlers(),
+        interrupt,
+    )
+    .map_err(|e| Error::message(format!("no thread to call libvirt from: {}", e)))?
 }
 
 /// Receives at most `want` bytes into a buffer of its own.
@@ -55,7 +59,9 @@ pub fn recv_owned(
     want: usize,
     flags: u32,
 ) -> Result<(Received, Vec<u8>), Error> {
-    call(perl, state, move |stream| stream.recv_owned(buffer, want, flags))
+    call(perl, state, move |stream| {
+        stream.recv_owned(buffer, want, flags)
+    })
 }
 
 /// Receives into `chunk`, straight into its buffer where no second thread is in play.

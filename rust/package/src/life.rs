@@ -26,7 +26,8 @@ pub fn new_obj(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 
 /// An optional argument of C's type `unsigned int`.
 pub fn optional_flags(perl: &mut Perl, args: Args<'_>, at: usize) -> Result<u32, Error> {
-    args.optional(at).map_or(Ok(0), |flags| flags.uv(perl).map(|flags| flags as u32))
+    args.optional(at)
+        .map_or(Ok(0), |flags| flags.uv(perl).map(|flags| flags as u32))
 }
 
 /// `finish(st)`

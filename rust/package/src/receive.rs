@@ -51,7 +51,12 @@ pub fn sparse_recv_all(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error>
     let transfer = Transfer::new(state);
     let mut sink = Sink::new(perl, args);
     let holes = Handler::keep(perl, args.get(2));
-    sink.run(perl, transfer.state(), libvirt::RECV_STOP_AT_HOLE, Some(&holes))?;
+    sink.run(
+        perl,
+        transfer.state(),
+        libvirt::RECV_STOP_AT_HOLE,
+        Some(&holes),
+    )?;
     transfer.done();
     Ok(Answer::Empty)
 }
@@ -100,8 +105,9 @@ impl Sink {
         while offset < len {
             let count = Sv::int(perl, (len - offset) as i64);
             let data = self.chunk.from(perl, offset);
-            let returned =
-                self.handler.call(perl, &[self.stref.as_arg(), data, count.as_arg()])?;
+            let returned = self
+                .handler
+                .call(perl, &[self.stref.as_arg(), data, count.as_arg()])?;
             if failed(&returned) {
                 return Err(failure(perl, "recv handler", returned.errno));
             }
@@ -124,7 +130,13 @@ impl Sink {
         let length = io::call(perl, state, |stream| stream.recv_hole(0))?;
         let length = Sv::int(perl, length);
         if let Some(holes) = holes {
-            call_on_hole(perl, holes, self.stref.as_arg(), length.as_arg(), "recv holeHandler")?;
+            call_on_hole(
+                perl,
+                holes,
+                self.stref.as_arg(),
+                length.as_arg(),
+                "recv holeHandler",
+            )?;
         }
         perl.run_signal_handlers()
     }

@@ -90,7 +90,13 @@ impl Source {
     ) -> Result<(), Error> {
         io::call(perl, state, move |stream| stream.send_hole(length, 0))?;
         let length = Sv::int(perl, length);
-        call_on_hole(perl, skip, self.stref.as_arg(), length.as_arg(), "send skipHandler")?;
+        call_on_hole(
+            perl,
+            skip,
+            self.stref.as_arg(),
+            length.as_arg(),
+            "send skipHandler",
+        )?;
         perl.run_signal_handlers()
     }
 
@@ -99,7 +105,9 @@ impl Source {
     fn step(&mut self, perl: &mut Perl, state: &State, want: usize) -> Result<usize, Error> {
         let count = Sv::int(perl, want as i64);
         let data = self.data.empty(perl);
-        let returned = self.handler.call(perl, &[self.stref.as_arg(), data, count.as_arg()])?;
+        let returned = self
+            .handler
+            .call(perl, &[self.stref.as_arg(), data, count.as_arg()])?;
         if failed(&returned) {
             return Err(failure(perl, "send handler", returned.errno));
         }
@@ -116,7 +124,9 @@ impl Source {
         if let Some(quiet) = perl.quiet() {
             if let Some(bytes) = self.data.plain_bytes(&quiet) {
                 let sent = pieces(bytes, claimed, |piece| state.stream.send(piece));
-                return sent.and_then(|r| r.map_err(Wrong::Libvirt)).map_err(|w| w.raise(perl));
+                return sent
+                    .and_then(|r| r.map_err(Wrong::Libvirt))
+                    .map_err(|w| w.raise(perl));
             }
         }
         let what = CStr::from_bytes_with_nul(b"send handler\0").unwrap_or_default();
@@ -138,7 +148,10 @@ impl Wrong {
     fn raise(self, perl: &Perl) -> Error {
         match self {
             Wrong::Claim { claimed, holds } => {
-                let why = format!("it returned {}, but its scalar holds {} bytes", claimed, holds);
+                let why = format!(
+                    "it returned {}, but its scalar holds {} bytes",
+                    claimed, holds
+                );
                 misuse(perl, "send handler", &why)
             }
             // A stream made elsewhere: only now it shows.
@@ -155,7 +168,9 @@ fn pieces<E>(
     mut send: impl FnMut(&[u8]) -> Result<Sent, E>,
 ) -> Result<Result<usize, E>, Wrong> {
     let holds = bytes.len();
-    let mut left = bytes.get(..claimed).ok_or(Wrong::Claim { claimed, holds })?;
+    let mut left = bytes
+        .get(..claimed)
+        .ok_or(Wrong::Claim { claimed, holds })?;
     while !left.is_empty() {
         match send(&left[..left.len().min(CHUNK)]) {
             Ok(Sent::Data(len)) => left = &left[len..],

@@ -16,12 +16,17 @@ pub struct State {
 
 impl State {
     pub fn new(stream: Stream, flags: Option<u32>) -> Rc<State> {
-        Rc::new(State { stream, callback: Callback::new(), flags })
+        Rc::new(State {
+            stream,
+            callback: Callback::new(),
+            flags,
+        })
     }
 
     /// Whether it is known not to block.
     pub fn is_nonblocking(&self) -> bool {
-        self.flags.map_or(false, |flags| flags & libvirt::NONBLOCK != 0)
+        self.flags
+            .map_or(false, |flags| flags & libvirt::NONBLOCK != 0)
     }
 
     /// Aborts the stream, whatever comes of it.
@@ -55,9 +60,7 @@ fn recognise(perl: &Perl, object: Object<'_>) -> Option<Rc<State>> {
 /// no object at all is a warning and undef, another object is libvirt's error.
 pub fn stream_of(perl: &mut Perl, st: Arg<'_>, name: &str, call: Call) -> Result<Rc<State>, Error> {
     match Object::of(perl, st)? {
-        Some(object) => {
-            recognise(perl, object).ok_or_else(|| exception(perl, call.refusal()))
-        }
+        Some(object) => recognise(perl, object).ok_or_else(|| exception(perl, call.refusal())),
         None => Err(not_blessed(name, "st")),
     }
 }

@@ -21,7 +21,9 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let want = args.get(2).uv(perl)?.min(LIMIT) as usize;
     let flags = optional_flags(perl, args, 3)?;
     if data.is_readonly() {
-        return Err(Error::message("Modification of a read-only value attempted"));
+        return Err(Error::message(
+            "Modification of a read-only value attempted",
+        ));
     }
     match recv_in_place(perl, &state, data, want, flags) {
         Some(got) => answer(got.map_err(|e| exception(perl, e))?),

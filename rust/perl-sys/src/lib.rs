@@ -5,7 +5,6 @@
 //! run none and never `longjmp`. Each takes the interpreter that the scalars
 //! belong to, and must be called on the thread that runs it.
 
-
 use std::ffi::c_void;
 use std::os::raw::{c_char, c_int, c_longlong};
 
@@ -136,7 +135,13 @@ extern "C" {
     pub fn plx_new_copy(perl: *mut c_void, sv: *mut Sv) -> *mut Sv;
     pub fn plx_new_ref(perl: *mut c_void, object: *mut Sv) -> *mut Sv;
     pub fn plx_new_hash(perl: *mut c_void, class: *const c_char) -> *mut Sv;
-    pub fn plx_hash_set(perl: *mut c_void, hash: *mut Sv, key: *const c_char, len: usize, value: *mut Sv);
+    pub fn plx_hash_set(
+        perl: *mut c_void,
+        hash: *mut Sv,
+        key: *const c_char,
+        len: usize,
+        value: *mut Sv,
+    );
     pub fn plx_plain_uv(sv: *mut Sv, uv: *mut Uv) -> c_int;
     pub fn plx_plain_bytes(sv: *mut Sv, len: *mut usize) -> *const c_char;
     pub fn plx_magical(sv: *mut Sv) -> c_int;

@@ -5,6 +5,8 @@
 //! from a scalar's own buffer borrows a [`Quiet`], which holds that token, so
 //! that no Perl code can change the buffer under them.
 
+#![deny(unsafe_op_in_unsafe_fn)]
+
 mod error;
 mod handler;
 mod object;

@@ -21,8 +21,14 @@ unsafe extern "C" fn drop_holder<T>(head: *mut sys::Attached) {
 }
 
 fn hold<T: 'static>(value: Rc<T>) -> *mut sys::Attached {
-    let head = sys::Attached { drop: drop_holder::<T> };
-    let holder = Holder { head, type_id: TypeId::of::<T>(), value };
+    let head = sys::Attached {
+        drop: drop_holder::<T>,
+    };
+    let holder = Holder {
+        head,
+        type_id: TypeId::of::<T>(),
+        value,
+    };
     Box::into_raw(Box::new(holder)) as *mut sys::Attached
 }
 
@@ -39,7 +45,10 @@ impl<'a> Object<'a> {
         arg.get_magic(perl)?;
         // SAFETY: the scalar is alive for 'a.
         let raw = unsafe { sys::plx_object(arg.raw()) };
-        Ok((!raw.is_null()).then(|| Object { raw, life: PhantomData }))
+        Ok((!raw.is_null()).then(|| Object {
+            raw,
+            life: PhantomData,
+        }))
     }
 
     /// The integer it holds, which nobody has vouched for; 0 where it holds none.
@@ -89,7 +98,12 @@ impl Sv {
     /// A reference to a new object of `class`, with `slot` in it.
     pub fn object(perl: &Perl, class: &CStr, slot: isize) -> Sv {
         // SAFETY: the running interpreter; the new reference's count becomes ours.
-        unsafe { Sv::owned(perl, sys::plx_new_object(perl.raw(), class.as_ptr(), slot as sys::Iv)) }
+        unsafe {
+            Sv::owned(
+                perl,
+                sys::plx_new_object(perl.raw(), class.as_ptr(), slot as sys::Iv),
+            )
+        }
     }
 
     /// A reference of its own to `object`.

@@ -31,7 +31,10 @@ pub fn raise_deferred(perl: &Perl, mark: usize) -> Result<(), Error> {
     DEFERRED.with(|queue| {
         let mut queue = queue.borrow_mut();
         let ours = |e: &(usize, Error)| e.0 == key;
-        let exit = queue.iter().skip(mark).position(|e| ours(e) && matches!(e.1, Error::Exit));
+        let exit = queue
+            .iter()
+            .skip(mark)
+            .position(|e| ours(e) && matches!(e.1, Error::Exit));
         let next = exit.or_else(|| queue.iter().skip(mark).position(ours));
         match next.and_then(|at| queue.remove(mark + at)) {
             Some((_, error)) => Err(error),

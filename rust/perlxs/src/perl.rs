@@ -59,7 +59,10 @@ impl Perl {
         if self.watched() || self.has_signal_handlers() {
             None
         } else {
-            Some(Quiet { raw: self.raw, perl: PhantomData })
+            Some(Quiet {
+                raw: self.raw,
+                perl: PhantomData,
+            })
         }
     }
 }
@@ -111,7 +114,9 @@ impl<'p> Job<'p> {
         match unsafe { how(self.perl.raw, &mut self.raw) } {
             sys::DONE => Ok(()),
             // SAFETY: a job that died hands over the exception's count.
-            sys::DIED => Err(Error::Thrown(unsafe { Sv::owned(self.perl, self.raw.exception) })),
+            sys::DIED => Err(Error::Thrown(unsafe {
+                Sv::owned(self.perl, self.raw.exception)
+            })),
             _ => Err(Error::Exit),
         }
     }

@@ -19,7 +19,10 @@ impl Sv {
     /// # Safety
     /// `raw` is a live scalar of `perl`, and the caller gives up one count of it.
     pub(crate) unsafe fn owned(perl: &Perl, raw: *mut sys::Sv) -> Sv {
-        Sv { perl: perl.raw(), raw }
+        Sv {
+            perl: perl.raw(),
+            raw,
+        }
     }
 
     pub(crate) fn raw(&self) -> *mut sys::Sv {
@@ -60,7 +63,10 @@ impl Sv {
     }
 
     pub fn as_arg(&self) -> Arg<'_> {
-        Arg { raw: self.raw, life: PhantomData }
+        Arg {
+            raw: self.raw,
+            life: PhantomData,
+        }
     }
 }
 
@@ -83,7 +89,10 @@ impl<'a> Arg<'a> {
     /// # Safety
     /// `raw` is a live scalar of the running interpreter for `'a`.
     pub(crate) unsafe fn from_raw(raw: *mut sys::Sv) -> Arg<'a> {
-        Arg { raw, life: PhantomData }
+        Arg {
+            raw,
+            life: PhantomData,
+        }
     }
 
     pub(crate) fn raw(self) -> *mut sys::Sv {
@@ -194,7 +203,13 @@ impl<'a> Arg<'a> {
         if start.is_null() {
             return None;
         }
-        Some(Room { perl: quiet.raw(), raw: self.raw, start: start as *mut u8, len, life: PhantomData })
+        Some(Room {
+            perl: quiet.raw(),
+            raw: self.raw,
+            start: start as *mut u8,
+            len,
+            life: PhantomData,
+        })
     }
 
     /// `$self = $value`, with all that an assignment does.
@@ -217,7 +232,11 @@ impl std::ops::Deref for Bytes {
         // the utf8 flag; nobody changes it.
         unsafe {
             let start = sys::plx_plain_bytes(self.0.raw, &mut len);
-            let start = if start.is_null() { ptr::NonNull::dangling().as_ptr() } else { start };
+            let start = if start.is_null() {
+                ptr::NonNull::dangling().as_ptr()
+            } else {
+                start
+            };
             slice::from_raw_parts(start as *const u8, len)
         }
     }

@@ -65,7 +65,11 @@ pub struct Chunk {
 
 impl Chunk {
     pub fn new(perl: &Perl) -> Chunk {
-        Chunk { data: new_scratch(perl), len: 0, shown: Scratch::new(perl) }
+        Chunk {
+            data: new_scratch(perl),
+            len: 0,
+            shown: Scratch::new(perl),
+        }
     }
 
     /// A buffer of `cap` bytes to receive into; None where memory is out.
@@ -78,7 +82,10 @@ impl Chunk {
             if start.is_null() {
                 None
             } else {
-                Some(slice::from_raw_parts_mut(start as *mut MaybeUninit<u8>, cap))
+                Some(slice::from_raw_parts_mut(
+                    start as *mut MaybeUninit<u8>,
+                    cap,
+                ))
             }
         }
     }

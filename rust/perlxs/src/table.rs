@@ -58,7 +58,11 @@ pub unsafe extern "C" fn plx_enter(
 ) {
     // SAFETY: as the caller promises; a relay has no arguments.
     let (mut perl, args, entry) = unsafe {
-        let args = if argc == 0 { &[][..] } else { slice::from_raw_parts(args, argc) };
+        let args = if argc == 0 {
+            &[][..]
+        } else {
+            slice::from_raw_parts(args, argc)
+        };
         (Perl::from_raw(raw), Args(args), (*method).entry)
     };
     let result = catch_unwind(AssertUnwindSafe(|| entry(&mut perl, args)))
@@ -87,7 +91,10 @@ pub(crate) fn bug(panic: &(dyn Any + Send)) -> String {
         .map(|s| s.to_string())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "unknown panic".into());
-    format!("This is a bug in Sys::Virt::Stream, please report it: {}", what)
+    format!(
+        "This is a bug in Sys::Virt::Stream, please report it: {}",
+        what
+    )
 }
 
 impl Perl {
@@ -96,7 +103,11 @@ impl Perl {
     pub fn relay(&self, code: Arg<'_>, entry: &'static Xsub) -> Option<Sv> {
         // SAFETY: the running interpreter; the new reference's count becomes ours.
         unsafe {
-            let relay = sys::plx_new_relay(self.raw(), code.raw(), entry as *const Xsub as *const c_void);
+            let relay = sys::plx_new_relay(
+                self.raw(),
+                code.raw(),
+                entry as *const Xsub as *const c_void,
+            );
             (!relay.is_null()).then(|| Sv::owned(self, relay))
         }
     }
