@@ -20,13 +20,13 @@ const GOBJECT: &[u8] = b"libgobject-2.0.so.0\0";
 pub struct Identified<T>(ptr::NonNull<T>);
 
 impl<T> Identified<T> {
-    pub(crate) fn as_ptr(self) -> *mut T {
+    pub(crate) fn into_ptr(self) -> *mut T {
         self.0.as_ptr()
     }
 
     fn of(address: isize, class: &'static [u8]) -> Option<Identified<T>> {
         let object = ptr::NonNull::new(address as *mut T)?;
-        is_instance(address as usize, class).then(|| Identified(object))
+        is_instance(address as usize, class).then_some(Identified(object))
     }
 }
 

@@ -121,7 +121,7 @@ pub struct Stream {
 impl Stream {
     /// A new stream of `connection`.
     pub fn new(connection: Option<Connection>, flags: u32) -> Result<Stream, Error> {
-        let conn = connection.map_or(ptr::null_mut(), |c| c.as_ptr());
+        let conn = connection.map_or(ptr::null_mut(), |c| c.into_ptr());
         // SAFETY: a live connection, or NULL, which libvirt refuses.
         let raw = unsafe { sys::virStreamNew(conn, flags) };
         match ptr::NonNull::new(raw) {
@@ -138,9 +138,9 @@ impl Stream {
         let raw = Identified::<sys::_virStream>::at(address)?;
         if held().contains(&(address as usize)) {
             // SAFETY: known to be a live stream.
-            unsafe { sys::virStreamRef(raw.as_ptr()) };
+            unsafe { sys::virStreamRef(raw.into_ptr()) };
         }
-        ptr::NonNull::new(raw.as_ptr()).map(|raw| Stream {
+        ptr::NonNull::new(raw.into_ptr()).map(|raw| Stream {
             held: Arc::new(Held::new(raw)),
         })
     }

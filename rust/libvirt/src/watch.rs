@@ -22,7 +22,7 @@ struct Worker {
 }
 
 thread_local! {
-    static IDLE: RefCell<Vec<Worker>> = RefCell::new(Vec::new());
+    static IDLE: RefCell<Vec<Worker>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Worker {

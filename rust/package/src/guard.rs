@@ -10,7 +10,7 @@ use std::cell::Cell;
 
 thread_local! {
     /// How many of our calls into libvirt are on the stack.
-    static DEPTH: Cell<usize> = Cell::new(0);
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
 /// One of our calls into libvirt, counted as long as this lives.

@@ -2,7 +2,7 @@
 
 use crate::errors::exception;
 use crate::io;
-use crate::state::{not_blessed, stream_of, State};
+use crate::state::{not_blessed, recognise, stream_of, State};
 use libvirt::{Call, Connection, Stream};
 use perlxs::{Answer, Args, Error, Object, Perl, Sv};
 use std::ffi::CStr;
@@ -54,13 +54,11 @@ pub fn abort(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 /// `DESTROY(st_rv)`
 pub fn destroy(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     if let Some(object) = Object::of(perl, args.get(0))? {
-        let slot = object.slot();
-        match object.detach::<State>() {
-            Some(state) => state.callback.release(&state.stream),
-            // Made by other code, and never used here: still ours to give back.
-            None => drop(Stream::adopt(slot)),
+        if let Some(state) = recognise(perl, object) {
+            object.detach::<State>();
+            object.clear_slot();
+            state.callback.release(&state.stream);
         }
-        object.clear_slot();
     }
     Ok(Answer::Empty)
 }

@@ -44,7 +44,7 @@ impl Drop for State {
 
 /// The stream that `object` is, if it is one: made here, or by other code that
 /// keeps to the same layout.
-fn recognise(perl: &Perl, object: Object<'_>) -> Option<Rc<State>> {
+pub fn recognise(perl: &Perl, object: Object<'_>) -> Option<Rc<State>> {
     let slot = object.slot();
     if let Some(state) = object.attached::<State>() {
         if state.stream.address() == slot {

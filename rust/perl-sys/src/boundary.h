@@ -39,6 +39,7 @@ typedef struct plx_job {
     int defined;
     int error;       /* errno as the handler left it */
     int finished;
+    OP *op;          /* the caller's */
     SV *exception;
 } plx_job;
 

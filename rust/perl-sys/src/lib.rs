@@ -46,6 +46,7 @@ pub struct Job {
     pub defined: c_int,
     pub error: c_int,
     pub finished: c_int,
+    pub op: *mut c_void,
     pub exception: *mut Sv,
 }
 

@@ -18,8 +18,13 @@ XS(plx_run_job)
     dXSARGS;
     dMY_CXT;
     plx_job *job = MY_CXT.job;
+    OP *const op = PL_op;
     PERL_UNUSED_VAR(items);
+    ENTER;
+    PL_op = job->op; /* warnings name what the program did */
     job->run(aTHX_ job);
+    LEAVE; /* before the op is ours again: call_sv has left it on the savestack */
+    PL_op = op;
     job->finished = 1;
     XSRETURN_EMPTY;
 }
@@ -116,6 +121,7 @@ plx_protect(pTHX_ plx_job *job)
     plx_status status;
 
     plx_frame_pin(aTHX_ MY_CXT.frame);
+    job->op = op;
     job->finished = 0;
     job->exception = NULL;
     PUSHSTACKi(PERLSI_UNKNOWN);

@@ -45,7 +45,7 @@ impl<'a> Object<'a> {
         arg.get_magic(perl)?;
         // SAFETY: the scalar is alive for 'a.
         let raw = unsafe { sys::plx_object(arg.raw()) };
-        Ok((!raw.is_null()).then(|| Object {
+        Ok((!raw.is_null()).then_some(Object {
             raw,
             life: PhantomData,
         }))

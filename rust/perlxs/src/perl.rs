@@ -100,6 +100,7 @@ impl<'p> Job<'p> {
             defined: 0,
             error: 0,
             finished: 0,
+            op: ptr::null_mut(),
             exception: ptr::null_mut(),
         };
         Job { perl, raw }
