@@ -58,12 +58,6 @@ impl Error {
         Error::of_streams(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
     }
 
-    /// What libvirt's loops say of a non-blocking stream.
-    pub fn nonblocking(what: &str) -> Error {
-        let message = format!("data {} cannot be used for non-blocking streams", what);
-        Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message.into_bytes())
-    }
-
     /// No memory for `bytes` bytes.
     pub fn memory(bytes: usize) -> Error {
         let message = format!("out of memory: no room for {} bytes", bytes);

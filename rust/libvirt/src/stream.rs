@@ -3,7 +3,7 @@
 use crate::identity::{Connection, Identified};
 use crate::Error;
 use std::mem::MaybeUninit;
-use std::os::raw::{c_char, c_int};
+use std::os::raw::{c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -276,7 +276,41 @@ pub enum Call {
     Abort,
 }
 
+unsafe extern "C" fn no_sink(
+    _: sys::virStreamPtr,
+    _: *const c_char,
+    _: usize,
+    _: *mut c_void,
+) -> c_int {
+    -1
+}
+
+unsafe extern "C" fn no_source(
+    _: sys::virStreamPtr,
+    _: *mut c_char,
+    _: usize,
+    _: *mut c_void,
+) -> c_int {
+    -1
+}
+
 impl Call {
+    /// The error that libvirt's loops give for a stream that does not block;
+    /// they abort it. (Where it does block after all, the handler fails.)
+    pub fn nonblocking(self, stream: &Stream) -> Error {
+        let null = ptr::null_mut();
+        // SAFETY: the stream is alive while `stream` is.
+        unsafe {
+            match self {
+                Call::SendAll | Call::SparseSendAll => {
+                    sys::virStreamSendAll(stream.raw(), Some(no_source), null)
+                }
+                _ => sys::virStreamRecvAll(stream.raw(), Some(no_sink), null),
+            }
+        };
+        Error::last()
+    }
+
     /// The error that this call gives for what is no stream.
     pub fn refusal(self) -> Error {
         let st = ptr::null_mut();

@@ -28,9 +28,9 @@ pub fn failed(returned: &Returned) -> bool {
 }
 
 /// Refuses a non-blocking stream, as libvirt's loops do.
-pub fn blocking_only(perl: &Perl, state: &State, what: &str) -> Result<(), Error> {
+pub fn blocking_only(perl: &Perl, state: &State, call: Call) -> Result<(), Error> {
     if state.is_nonblocking() {
-        return Err(exception(perl, libvirt::Error::nonblocking(what)));
+        return Err(exception(perl, call.nonblocking(&state.stream)));
     }
     Ok(())
 }
@@ -84,7 +84,7 @@ impl Sink {
         flags: u32,
         holes: Option<&Handler>,
     ) -> Result<(), Error> {
-        blocking_only(perl, state, "sinks")?;
+        blocking_only(perl, state, Call::RecvAll)?;
         let mut spare = Vec::new();
         loop {
             match io::recv_chunk(perl, state, &mut self.chunk, &mut spare, flags)? {
@@ -93,7 +93,7 @@ impl Sink {
                 Received::AtHole => self.hole(perl, state, holes)?,
                 // A stream made elsewhere: only now it shows.
                 Received::WouldBlock => {
-                    return Err(exception(perl, libvirt::Error::nonblocking("sinks")))
+                    return Err(exception(perl, Call::RecvAll.nonblocking(&state.stream)))
                 }
             }
         }

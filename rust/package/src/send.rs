@@ -14,7 +14,7 @@ pub fn send_all(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_behind(perl, args.get(0), Call::SendAll)?;
     let transfer = Transfer::new(state);
     let mut source = Source::new(perl, args);
-    blocking_only(perl, transfer.state(), "sources")?;
+    blocking_only(perl, transfer.state(), Call::SendAll)?;
     while source.step(perl, transfer.state(), CHUNK)? > 0 {}
     transfer.done();
     Ok(Answer::Empty)
@@ -27,7 +27,7 @@ pub fn sparse_send_all(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error>
     let mut source = Source::new(perl, args);
     let holes = Handler::keep(perl, args.get(2));
     let skip = Handler::keep(perl, args.get(3));
-    blocking_only(perl, transfer.state(), "sources")?;
+    blocking_only(perl, transfer.state(), Call::SendAll)?;
     source.sparse(perl, transfer.state(), &holes, &skip)?;
     transfer.done();
     Ok(Answer::Empty)
@@ -126,14 +126,14 @@ impl Source {
                 let sent = pieces(bytes, claimed, |piece| state.stream.send(piece));
                 return sent
                     .and_then(|r| r.map_err(Wrong::Libvirt))
-                    .map_err(|w| w.raise(perl));
+                    .map_err(|w| w.raise(perl, state));
             }
         }
         let what = CStr::from_bytes_with_nul(b"send handler\0").unwrap_or_default();
         let bytes = self.data.bytes(perl, what)?;
         let bytes = bytes.as_deref().unwrap_or(&[]);
         let sent = pieces(bytes, claimed, |piece| io::send(perl, state, piece));
-        sent.map_err(|w| w.raise(perl))?
+        sent.map_err(|w| w.raise(perl, state))?
     }
 }
 
@@ -145,7 +145,7 @@ enum Wrong {
 }
 
 impl Wrong {
-    fn raise(self, perl: &Perl) -> Error {
+    fn raise(self, perl: &Perl, state: &State) -> Error {
         match self {
             Wrong::Claim { claimed, holds } => {
                 let why = format!(
@@ -155,7 +155,7 @@ impl Wrong {
                 misuse(perl, "send handler", &why)
             }
             // A stream made elsewhere: only now it shows.
-            Wrong::NonBlocking => exception(perl, libvirt::Error::nonblocking("sources")),
+            Wrong::NonBlocking => exception(perl, Call::SendAll.nonblocking(&state.stream)),
             Wrong::Libvirt(error) => exception(perl, error),
         }
     }
