@@ -107,3 +107,363 @@ sub _stay_in_thread {
 END { _release_callbacks() if $implementation eq 'rust' }
 
 1;
+
+__END__
+
+=encoding utf8
+
+=head1 NAME
+
+Sys::Virt::Stream - move disk images, screenshots and consoles of virtual machines
+
+=head1 SYNOPSIS
+
+    use Sys::Virt;
+
+    my $conn   = Sys::Virt->new(uri => 'test:///default');
+    my $domain = $conn->get_domain_by_name('test');
+
+    # a picture of its screen
+    my $st = $conn->new_stream;
+    $domain->screenshot($st, 0, 0);
+    open my $png, '>:raw', 'screenshot.png' or die "screenshot.png: $!";
+    $st->recv_all(sub {
+        my ($st, $data, $nbytes) = @_;
+        return syswrite $png, $data, $nbytes;
+    });
+    $st->finish;
+    close $png or die "screenshot.png: $!";
+
+=head1 DESCRIPTION
+
+A stream is a pipe between a program and libvirt: storage volumes are
+downloaded and uploaded through it, screenshots are taken through it, and
+serial consoles and channels are connected to it. This module provides the
+C<Sys::Virt::Stream> package of L<Sys::Virt>, Perl's binding of libvirt, and
+takes the place of the one that comes with it. Connections, domains, volumes
+and everything else are those of the installed Sys::Virt; a program needs no
+change, in whatever order it loads the two.
+
+Data are bytes everywhere. Sizes and lengths are in bytes.
+
+Unless said otherwise, a method that fails dies with a L<Sys::Virt::Error>,
+which has C<level>, C<code>, C<domain> and C<message>.
+
+=head1 METHODS
+
+=head2 Beginning and end
+
+=over 4
+
+=item $st = $conn->new_stream($flags)
+
+=item $st = Sys::Virt::Stream->new($conn, $flags)
+
+A new stream of the connection, not open yet: C<< $vol->download >>,
+C<< $vol->upload >>, C<< $domain->screenshot >>, C<< $domain->open_console >>,
+C<< $domain->open_channel >> and the like open it. C<$flags> is 0 or
+L</NONBLOCK>.
+
+=item $st->finish
+
+Ends a transfer that is complete, and waits for the other side to agree. An
+upload is whole only when this has returned.
+
+=item $st->abort
+
+Ends a transfer before it is complete. What has not arrived is lost. Aborting
+a stream that was never opened does nothing.
+
+One of these two ends every stream that was opened. A stream that goes out of
+scope without is aborted.
+
+=item Sys::Virt::Stream->implementation
+
+C<rust> for this module, C<c> where C<SYS_VIRT_STREAM=c> in the environment has
+left the C binding's own stream in place. Only this module has this method.
+
+=back
+
+=head2 Receiving and sending
+
+=over 4
+
+=item $count = $st->recv($data, $nbytes, $flags = 0)
+
+Receives up to C<$nbytes> bytes into C<$data>. Returns how many they were: 0 at
+the end of the data, -2 where a non-blocking stream has nothing ready, -3 at a
+hole, if C<$flags> is L</RECV_STOP_AT_HOLE>. C<$data> is anything that can be
+assigned to, and keeps its value unless data has arrived. One call delivers at
+most 16 MiB, whatever C<$nbytes> says.
+
+=item $count = $st->send($data, $nbytes)
+
+Sends the first C<$nbytes> bytes of C<$data>, or all if there are fewer.
+Returns how many were taken, or -2 where a non-blocking stream can take none
+now. An undefined C<$data> sends nothing. A character over 255 is an error, and
+nothing is sent.
+
+=item $length = $st->recv_hole($flags = 0)
+
+The length of the hole that C<recv> has stopped at. C<$flags> is 0.
+
+=item $st->send_hole($length, $flags = 0)
+
+Has the other side skip C<$length> bytes, which read as zeroes and take no
+space. C<$flags> is 0. The stream must have been opened as a sparse one.
+
+=back
+
+=head2 Whole transfers
+
+These call a handler for each piece, until the transfer is complete; C<finish>
+is still to be called. They need a blocking stream. A handler is a code
+reference, or whatever else Perl can call.
+
+=over 4
+
+=item $st->recv_all($handler)
+
+C<< $handler->($st, $data, $nbytes) >> is given at most 262,120 bytes at a time
+and returns how many of them it has dealt with; it is called again with the
+rest. -1 says that it failed.
+
+=item $st->send_all($handler)
+
+C<< $handler->($st, $data, $nbytes) >> puts about C<$nbytes> bytes into
+C<$_[1]> and returns how many they are; 0 at the end, -1 if it failed.
+
+=item $st->sparse_recv_all($handler, $hole_handler)
+
+Like C<recv_all>; C<< $hole_handler->($st, $length) >> is called for a hole. It
+returns 0, or -1 if it failed.
+
+=item $st->sparse_send_all($handler, $hole_handler, $skip_handler)
+
+C<< $hole_handler->($st) >> returns two values: whether the source is in data,
+and how many bytes are left of that data or hole. In data, C<$handler> is called
+as by C<send_all>, for no more than is left. In a hole that is not empty,
+C<< $skip_handler->($st, $length) >> is called to skip it, and returns 0, or -1
+if it failed. At the end of the source the length is 0.
+
+=back
+
+=head2 Events
+
+For non-blocking streams, in a program with an event loop: see
+L<Sys::Virt::Event>.
+
+=over 4
+
+=item $st->add_callback($events, $coderef)
+
+Has C<< $coderef->($st, $events) >> called whenever one of C<$events> has come
+up: a sum of the EVENT constants. A stream has one callback at a time, which
+keeps it alive.
+
+=item $st->update_callback($events)
+
+Changes the events that are waited for.
+
+=item $st->remove_callback
+
+Removes the callback. The end of the stream does so too; this is harmless then.
+
+=back
+
+=head1 CONSTANTS
+
+=over 4
+
+=item NONBLOCK
+
+For C<new_stream>: calls that would wait return -2 instead.
+
+=item RECV_STOP_AT_HOLE
+
+For C<recv>: return -3 at a hole, rather than its zeroes.
+
+=item EVENT_READABLE
+
+There is data to receive, or the end of it.
+
+=item EVENT_WRITABLE
+
+Data can be sent.
+
+=item EVENT_ERROR
+
+The stream has failed.
+
+=item EVENT_HANGUP
+
+The other side has closed the stream.
+
+=back
+
+=head1 WHAT A HANDLER MAY RELY ON
+
+=over 4
+
+=item *
+
+It may die, with anything: the stream is aborted, and the exception is what the
+transfer dies with, the same object. C<exit> ends the program as anywhere else.
+C<last>, C<next> and C<goto> out of a handler are exceptions.
+
+=item *
+
+If it returns undef, or nothing, and C<$!> was set meanwhile, it has failed, and
+the transfer dies with C<$!>'s text, as for -1: C<return syswrite ...> and
+C<return sysread ...> are all that a handler needs. Where C<$!> was not set,
+undef is the end of the data from a source, and a failure of a sink.
+
+=item *
+
+It may do what it likes with its data scalar: keep it, change it, bless it. The
+next piece is right, and what was kept stays.
+
+=item *
+
+It may use the stream, and others. Ending the stream makes the transfer fail.
+
+=item *
+
+C<$@>, C<$_> and C<$^S> are those of the program around the transfer.
+
+=back
+
+=head1 SIGNALS
+
+Perl's signal handlers run between the pieces of a transfer. If the program has
+set a handler in C<%SIG>, they also run while a call waits for libvirt, within
+a fraction of a second: the call is made from a second thread then, which runs
+no Perl and takes no signals. A handler that dies ends the call with its
+exception, and the stream is aborted. If libvirt does not come back from an
+aborted call within some seconds (because the daemon does not answer), the
+thread is left behind to do so when it can.
+
+Where the event loop is written in Perl (L<Sys::Virt::Event/register>) the call
+can't be made from a second thread, since libvirt would call that loop from
+there: handlers run when the call returns. The same holds for
+C<Sys::Virt::Event::run_default>, which is not a stream's.
+
+=head1 THREADS AND PROCESSES
+
+An object of libvirt's belongs to the thread that made it. In a thread that is
+created while streams, connections, domains and the like exist, they are
+undefined values; make new ones there. A callback is called by the thread that
+added it, and no other.
+
+A forked child has no use of its parent's streams: the connection behind them
+is the parent's. They are left alone when the child ends.
+
+=head1 DIFFERENCES FROM THE C BINDING
+
+A program that works with the C binding's stream works with this one. Where the
+C binding crashes, hangs, leaks or loses data, this is what happens here.
+
+=over 4
+
+=item *
+
+C<new> exists, and C<implementation>.
+
+=item *
+
+A handler that returns undef because its own I/O failed ends the transfer with
+that error. There a sink is called again for ever, and a source's failure is
+taken for the end of the data. An undef without an error from a sink is an
+error as well.
+
+=item *
+
+A C<send_all> handler that claims more than its scalar holds is an error which
+says both numbers; there the memory behind the scalar is sent. One that supplies
+more than it was asked for has all of it sent, where there the rest is dropped
+silently; in C<sparse_send_all> that is an error.
+
+=item *
+
+A transfer whose handler dies has been aborted. Leaving a handler by C<last>,
+C<next> or C<goto> is an exception; there the rest of the program runs inside
+the handler.
+
+=item *
+
+A stream that is dropped while it is open is aborted. There both sides go on
+queueing its data.
+
+=item *
+
+C<recv> stores into all that can be assigned to: ties, elements that do not
+exist yet, C<substr>; what it stores has never the utf8 flag. A read-only target
+is refused before data is received. C<nbytes> is cut to 16 MiB.
+
+=item *
+
+C<send>, and the handlers of C<send_all>, send the characters of a string as
+bytes, whatever its utf8 flag, and refuse characters over 255. There the
+internal encoding is sent.
+
+=item *
+
+What is no stream is never followed as a pointer: each method dies with
+libvirt's "invalid stream pointer" for an object that is none, C<recv_all> and
+its kin and C<add_callback> for anything else too.
+
+=item *
+
+Objects of libvirt's are undefined in a new thread. There its end frees the
+first thread's.
+
+=item *
+
+What a callback holds is released when it is removed, and when the stream ends.
+There it is never released on a connection to a daemon. A stream that ends takes
+its callback out of the event loop, which otherwise would call it for ever.
+
+=item *
+
+The callback keeps the stream, not the variable that C<add_callback> was called
+on: that variable may be undefined or used again.
+
+=item *
+
+An exception in a callback, and one in an event loop written in Perl, leaves
+libvirt's own calls in order before it comes out: of the call of this module, of
+C<Sys::Virt::Event::run_default>, or of C<_run_timeout_callback> and
+C<_run_handle_callback>. There it jumps out of libvirt while that holds locks.
+
+=item *
+
+Signal handlers run while a call waits: see L</SIGNALS>.
+
+=item *
+
+Many short calls of a handler leave nothing on Perl's stack.
+
+=back
+
+=head1 ENVIRONMENT
+
+=over 4
+
+=item SYS_VIRT_STREAM
+
+C<c> leaves the C binding's own stream in place, for comparisons and as a way
+out.
+
+=back
+
+=head1 SEE ALSO
+
+L<Sys::Virt>, L<Sys::Virt::Error>, L<Sys::Virt::Event>, L<Sys::Virt::StorageVol>,
+L<Sys::Virt::Domain>, L<https://libvirt.org/>
+
+=head1 LICENSE
+
+This library is free software; you can redistribute it and/or modify it under
+the same terms as Perl itself.
+
+=cut
