@@ -44,6 +44,12 @@ my %PART = (
         debian => 'qemu-system-x86',
         fedora => 'qemu-system-x86-core',
     },
+    # What libvirtd looks at before it opens a guest's console; a bare chroot may
+    # lack it.
+    'console' => {
+        there => sub { -d '/sys/devices/system/cpu' && -d '/dev/pts' && -d '/var/lock' },
+        why   => 'a guest\'s console is out of reach: mount /sys and /dev/pts, and make /var/lock',
+    },
     'threads' => {
         there  => sub { require Config; $Config::Config{useithreads} },
         debian => 'perl (Debian\'s own, built with threads)',
@@ -78,7 +84,7 @@ sub need {
     for my $name (@parts) {
         my $part = $PART{$name} || die "no part called $name";
         next if $part->{there}->();
-        my $why = "$name is missing: install $part->{debian} (Debian, Ubuntu)"
+        my $why = $part->{why} // "$name is missing: install $part->{debian} (Debian, Ubuntu)"
             . " or $part->{fedora} (Fedora)";
         Test::More::plan(skip_all => $why) unless $ENV{SYS_VIRT_STREAM_TEST_ALL};
         Test::More::plan(tests => 1);
@@ -112,8 +118,12 @@ sub connect_test { return Sys::Virt->new(uri => 'test:///default') }
 
 # Some answers only exist here: the C binding has no such method, or crashes.
 sub rust {
-    my $which = Sys::Virt::Stream->can('implementation') or return 0;
-    return Sys::Virt::Stream->$which eq 'rust';
+    my $which = Sys::Virt::Stream->can('implementation');
+    my $rust = $which && Sys::Virt::Stream->$which eq 'rust';
+    # A build that lost its place to the C binding must not pass for it.
+    die "the build under test is not what runs\n"
+        if !$rust && ($ENV{SYS_VIRT_STREAM} // '') ne 'c' && grep { m{\bblib/lib$} } @INC;
+    return $rust;
 }
 
 # A signal that ends the process also ends a call that never returns, which no
@@ -123,19 +133,21 @@ sub deadline {
     return;
 }
 
-# Calls a step until it returns true; false if that takes unreasonably long.
+# Calls a step until it returns true, with pauses; false if that takes
+# unreasonably long.
 sub within {
-    my ($seconds, $step) = @_;
+    my ($seconds, $step, $pause) = @_;
     my $end = Time::HiRes::time() + $seconds;
     until ($step->()) {
         return 0 if Time::HiRes::time() > $end;
-        Time::HiRes::sleep(0.02);
+        Time::HiRes::sleep($pause // 0.02);
     }
     return 1;
 }
 
 my $scratch;
-sub scratch { return $scratch ||= File::Temp->newdir('svsXXXXXX', TMPDIR => 1) }
+# Not an object: a thread that ends would destroy its copy, and the directory.
+sub scratch { return $scratch ||= File::Temp::tempdir('svsXXXXXX', TMPDIR => 1, CLEANUP => 1) }
 
 # --- child programs
 

@@ -15,7 +15,7 @@ use POSIX ();
 use Time::HiRes ();
 
 # Run as a program, this file is the guard of one daemon: see start_guard.
-guard(@ARGV) unless caller;
+exit guard(@ARGV) unless caller;
 
 # What is only needed inside a test.
 require StreamTest;
@@ -99,6 +99,9 @@ sub launch {
         POSIX::_exit(127);
     }
     $self->{pid} = $pid;
+    open my $pids, '>>', "$dir/pids" or die "$dir/pids: $!";
+    print {$pids} "$pid\n";
+    close $pids;
     my $up = StreamTest::within(120, sub {
         $self->reap and die $self->report("libvirtd ended with $self->{wait}");
         IO::Socket::UNIX->new(Peer => $self->socket);
@@ -257,7 +260,8 @@ sub guest {
   </devices>
 </domain>
 XML
-    $domain->create($opt{paused} ? Sys::Virt::Domain::START_PAUSED() : 0);
+    eval { $domain->create($opt{paused} ? Sys::Virt::Domain::START_PAUSED() : 0); 1 }
+        or die $self->report("the guest did not start: $@");
     return $domain;
 }
 
@@ -288,8 +292,27 @@ sub sweep {
         CORE::kill('KILL', @left);
         Time::HiRes::sleep(0.02);
     }
+    remove_locks($dir);
     File::Path::remove_tree($dir, { safe => 0, error => \my $ignored });
     return;
+}
+
+# The one thing outside the directory: a lock for each open console, which holds
+# the number of the libvirtd that a kill kept from removing it.
+sub remove_locks {
+    my ($dir) = @_;
+    my %ours = map { $_ => 1 } lines("$dir/pids");
+    for my $lock (glob '/var/lock/LCK.._pts_*') {
+        unlink $lock if grep { /(\d+)/ && $ours{$1} } lines($lock);
+    }
+    return;
+}
+
+sub lines {
+    my ($file) = @_;
+    open my $in, '<', $file or return;
+    chomp(my @lines = <$in>);
+    return @lines;
 }
 
 # The test may be killed, or crash, or hang in a call and then be interrupted.
@@ -315,12 +338,14 @@ sub guard {
     open STDERR, '>', '/dev/null';
     Time::HiRes::sleep(0.2) while getppid == $owner;
     sweep($dir);
-    exit 0;
+    return 0;
 }
 
 END {
     if ($running && $running->{owner} == $$) {
         local ($?, $!, $@);
+        # Connections that live on say goodbye to a daemon that is gone.
+        $SIG{PIPE} = 'IGNORE';
         delete @$running{qw(pool conn)};
         sweep($running->{dir});
         CORE::kill('KILL', $running->{guard});
