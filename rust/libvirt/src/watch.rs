@@ -151,7 +151,7 @@ mod tests {
         let got = watched(
             move || stopped.recv().is_ok(),
             || Err("enough"),
-            move || drop(stop.send(())),
+            move || assert!(stop.send(()).is_ok()),
         );
         assert_eq!(got.ok(), Some(Err("enough")));
     }

@@ -5,7 +5,7 @@ use crate::io;
 use crate::life::optional_flags;
 use crate::state::{stream_of, State};
 use libvirt::{Call, Received, Sent};
-use perlxs::{Answer, Arg, Args, Error, Perl, Sv};
+use perlxs::{Answer, Args, Error, Perl, Sv};
 use std::ffi::CStr;
 
 /// The most that one `recv` delivers: far more than libvirt has ready at a time.
@@ -16,6 +16,9 @@ const AT_HOLE: i64 = -3;
 
 /// `recv(st, data, nbytes, flags=0)`
 pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    if let Some(got) = recv_in_place(perl, args) {
+        return answer(got.map_err(|e| exception(perl, e))?);
+    }
     let state = stream_of(perl, args.get(0), "recv", Call::Recv)?;
     let data = args.get(1);
     let want = args.get(2).uv(perl)?.min(LIMIT) as usize;
@@ -25,30 +28,27 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
             "Modification of a read-only value attempted",
         ));
     }
-    match recv_in_place(perl, &state, data, want, flags) {
-        Some(got) => answer(got.map_err(|e| exception(perl, e))?),
-        None => {
-            let (got, bytes) = io::recv_owned(perl, &state, Vec::new(), want, flags)?;
-            if got != Received::Data(0) && !bytes.is_empty() {
-                let value = Sv::bytes(perl, &bytes);
-                drop(bytes);
-                data.assign(perl, value)?;
-            }
-            answer(got)
-        }
+    let (got, bytes) = io::recv_owned(perl, &state, Vec::new(), want, flags)?;
+    if !bytes.is_empty() {
+        let value = Sv::bytes(perl, &bytes);
+        drop(bytes);
+        data.assign(perl, value)?;
     }
+    answer(got)
 }
 
-/// Straight into the scalar's buffer, if that is possible.
-fn recv_in_place(
-    perl: &mut Perl,
-    state: &State,
-    data: Arg<'_>,
-    want: usize,
-    flags: u32,
-) -> Option<Result<Received, libvirt::Error>> {
-    let mut quiet = perl.quiet()?;
-    let mut room = data.room(&mut quiet, want)?;
+/// The usual call: a stream of ours, a plain scalar to receive into its own
+/// buffer, plain numbers, and nothing that could run Perl code meanwhile.
+/// None if any of that is not so.
+fn recv_in_place(perl: &mut Perl, args: Args<'_>) -> Option<Result<Received, libvirt::Error>> {
+    let quiet = perl.quiet()?;
+    let state: &State = args.get(0).attached(&quiet)?;
+    let want = args.get(2).plain_uv()?.min(LIMIT) as usize;
+    let flags = match args.optional(3) {
+        Some(flags) => flags.plain_uv()? as u32,
+        None => 0,
+    };
+    let mut room = args.get(1).room(quiet, want)?;
     let got = state.stream.recv(room.space(), flags);
     if let Ok(Received::Data(len)) = got {
         if len > 0 {
@@ -68,17 +68,9 @@ fn answer(got: Received) -> Result<Answer, Error> {
 
 /// `send(st, data, nbytes)`
 pub fn send(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    let state = stream_of(perl, args.get(0), "send", Call::Send)?;
-    let data = args.get(1);
-    let most = usize::try_from(args.get(2).uv(perl)?).unwrap_or(usize::MAX);
-    let sent = match send_in_place(perl, &state, data, most) {
+    let sent = match send_in_place(perl, args) {
         Some(sent) => sent.map_err(|e| exception(perl, e))?,
-        None => {
-            let what = CStr::from_bytes_with_nul(b"send\0").unwrap_or_default();
-            let bytes = data.bytes(perl, what)?;
-            let bytes = bytes.as_deref().unwrap_or(&[]);
-            io::send(perl, &state, &bytes[..most.min(bytes.len())])?
-        }
+        None => send_copy(perl, args)?,
     };
     Ok(Answer::Int(match sent {
         Sent::Data(len) => len as i64,
@@ -86,16 +78,22 @@ pub fn send(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     }))
 }
 
-/// Straight out of the scalar's buffer, if that is possible.
-fn send_in_place(
-    perl: &mut Perl,
-    state: &State,
-    data: Arg<'_>,
-    most: usize,
-) -> Option<Result<Sent, libvirt::Error>> {
+/// The usual call, as for `recv`: straight out of the scalar's buffer.
+fn send_in_place(perl: &mut Perl, args: Args<'_>) -> Option<Result<Sent, libvirt::Error>> {
     let quiet = perl.quiet()?;
-    let bytes = data.plain_bytes(&quiet)?;
+    let state: &State = args.get(0).attached(&quiet)?;
+    let most = usize::try_from(args.get(2).plain_uv()?).unwrap_or(usize::MAX);
+    let bytes = args.get(1).plain_bytes(&quiet)?;
     Some(state.stream.send(&bytes[..most.min(bytes.len())]))
+}
+
+fn send_copy(perl: &mut Perl, args: Args<'_>) -> Result<Sent, Error> {
+    let state = stream_of(perl, args.get(0), "send", Call::Send)?;
+    let most = usize::try_from(args.get(2).uv(perl)?).unwrap_or(usize::MAX);
+    let what = CStr::from_bytes_with_nul(b"send\0").unwrap_or_default();
+    let bytes = args.get(1).bytes(perl, what)?;
+    let bytes = bytes.as_deref().unwrap_or(&[]);
+    io::send(perl, &state, &bytes[..most.min(bytes.len())])
 }
 
 /// `recv_hole(st, flags=0)`

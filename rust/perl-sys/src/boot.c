@@ -1,8 +1,8 @@
-/* The XSUBs: one way in for all methods, and what the loader calls. */
+/* How methods end, XSUBs with a method behind them, and what the loader calls. */
 #include "boundary.h"
 
 /* The end of a method: nothing of Rust is on the stack any more, so Perl may jump. */
-static void
+void
 plx_answer_with(pTHX_ const plx_answer *answer)
 {
     SV *const sv = answer->sv ? sv_2mortal(answer->sv) : NULL;
@@ -22,36 +22,6 @@ plx_answer_with(pTHX_ const plx_answer *answer)
     default:
         break;
     }
-}
-
-XS(plx_dispatch)
-{
-    dXSARGS;
-    const plx_method *const method = (const plx_method *)XSANY.any_ptr;
-    plx_frame frame;
-    plx_answer answer;
-
-    if (items < method->min || items > method->max)
-        croak_xs_usage(cv, method->usage);
-    answer.verdict = PLX_EMPTY;
-    answer.sv = NULL;
-    plx_frame_enter(aTHX_ &frame, &ST(0), items);
-    plx_enter(aTHX_PERL, method, &ST(0), (size_t)items, &answer);
-    plx_frame_leave(aTHX_ &frame);
-    if (answer.verdict == PLX_INT) {
-        dXSTARG;
-        XSprePUSH;
-        EXTEND(SP, 1);
-        PUSHi(answer.iv);
-        XSRETURN(1);
-    }
-    if (answer.verdict == PLX_EMPTY)
-        XSRETURN_EMPTY;
-    plx_answer_with(aTHX_ &answer);
-    XSprePUSH;
-    EXTEND(SP, 1);
-    PUSHs(answer.verdict == PLX_SV ? answer.sv : &PL_sv_undef);
-    XSRETURN(1);
 }
 
 static MGVTBL plx_relay_vtbl;
@@ -105,7 +75,7 @@ XS_EXTERNAL(PLX_BOOT)
     size_t i;
 
     PERL_UNUSED_VAR(items);
-    plx_interpreter_init(aTHX_ table->watched);
+    plx_interpreter_init(aTHX_PERL, table->watched);
     newXS(PLX_PACKAGE "::CLONE", plx_clone, __FILE__);
     for (i = 0; i < table->nmethods; i++) {
         const plx_method *const method = &table->methods[i];

@@ -89,21 +89,12 @@ const plx_table *plx_table_of_module(void); /* Rust's */
 /* Rust's part of an object, hung on the scalar that the object is. */
 typedef struct plx_attached {
     void (*drop)(struct plx_attached *self);
+    IV slot; /* what the scalar holds, as long as nobody has meddled with it */
 } plx_attached;
 
-/* The arguments of the method that runs: Perl's stack holds no counts of them. */
-typedef struct plx_frame {
-    SV **args;
-    I32 items;
-    int pinned;
-    struct plx_frame *outer;
-} plx_frame;
-
-void plx_frame_enter(pTHX_ plx_frame *frame, SV **args, I32 items);
-void plx_frame_leave(pTHX_ plx_frame *frame);
-
-void plx_interpreter_init(pTHX_ const char *watched);
+void plx_interpreter_init(void *perl, const char *watched);
 XS(plx_clone);
+void plx_answer_with(pTHX_ const plx_answer *answer);
 XS(plx_dispatch);
 
 #endif

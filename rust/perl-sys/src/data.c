@@ -4,6 +4,10 @@
 /* What a big allocation must leave possible: Perl ends the process where its own fails. */
 #define PLX_TRIAL 65536
 
+/* Share string buffers as perl's own assignments do: outside its core that has
+ * to be asked for. */
+#define PLX_SHARE (SV_NOSTEAL | SV_COW_SHARED_HASH_KEYS | SV_COW_OTHER_PVS)
+
 SV *plx_inc(SV *sv) { return SvREFCNT_inc_simple_NN(sv); }
 
 int plx_shared(SV *sv) { return SvREFCNT(sv) > 1; }
@@ -44,7 +48,7 @@ SV *
 plx_new_copy(void *perl, SV *sv)
 {
     dTHXa(perl);
-    return newSVsv_flags(sv, SV_NOSTEAL | SV_DO_COW_SVSETSV);
+    return newSVsv_flags(sv, SV_GMAGIC | PLX_SHARE);
 }
 
 /* A reference of its own to `object`. */
@@ -193,7 +197,7 @@ void
 plx_scratch_share(void *perl, SV *sv, SV *from)
 {
     dTHXa(perl);
-    sv_setsv_flags(sv, from, SV_NOSTEAL | SV_DO_COW_SVSETSV);
+    sv_setsv_flags(sv, from, PLX_SHARE);
 }
 
 void
@@ -249,6 +253,25 @@ plx_object(SV *ref)
 /* The integer slot of an object: 0 where it holds no integer. */
 IV plx_slot(SV *object) { return SvIOK(object) ? SvIVX(object) : 0; }
 
+/* The attached data of the object that `ref` refers to, if nobody has meddled
+ * with it: one look for what the functions above and below say one by one. */
+plx_attached *
+plx_attached_behind(SV *ref)
+{
+    MAGIC *mg;
+    plx_attached *data;
+    if (SvGMAGICAL(ref) || !SvROK(ref))
+        return NULL;
+    ref = SvRV(ref);
+    if (!SvOBJECT(ref) || SvTYPE(ref) != SVt_PVMG || !SvIOK(ref))
+        return NULL;
+    mg = SvMAGIC(ref);
+    if (!mg || mg->mg_virtual != &plx_attached_vtbl)
+        return NULL;
+    data = (plx_attached *)mg->mg_ptr;
+    return data && data->slot == SvIVX(ref) ? data : NULL;
+}
+
 plx_attached *
 plx_get_attached(SV *object)
 {
@@ -298,19 +321,5 @@ plx_clear_slot(SV *object)
 }
 
 /* --- signals --- */
-
-int
-plx_has_signal_handlers(void *perl)
-{
-    dTHXa(perl);
-    SV **const handlers = PL_psig_ptr;
-    UV any = 0;
-    int i;
-    if (!handlers)
-        return 0;
-    for (i = 1; i < SIG_SIZE; i++)
-        any |= PTR2UV(handlers[i]);
-    return any != 0;
-}
 
 int plx_signal_pending(void *perl) { dTHXa(perl); return PL_sig_pending != 0; }

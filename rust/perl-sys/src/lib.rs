@@ -110,10 +110,14 @@ unsafe impl Sync for Table {}
 #[repr(C)]
 pub struct Attached {
     pub drop: unsafe extern "C" fn(*mut Attached),
+    pub slot: Iv,
 }
 
 extern "C" {
     // protect.c
+    pub fn plx_interpreter_init(perl: *mut c_void, watched: *const c_char);
+    pub fn plx_quiet(perl: *mut c_void) -> c_int;
+    pub fn plx_has_signal_handlers(perl: *mut c_void) -> c_int;
     pub fn plx_watched(perl: *mut c_void) -> c_int;
     pub fn plx_do_call(perl: *mut c_void, job: *mut Job) -> Status;
     pub fn plx_do_call_discard(perl: *mut c_void, job: *mut Job) -> Status;
@@ -160,9 +164,9 @@ extern "C" {
     pub fn plx_get_attached(object: *mut Sv) -> *mut Attached;
     pub fn plx_attach(perl: *mut c_void, object: *mut Sv, data: *mut Attached);
     pub fn plx_detach(object: *mut Sv) -> *mut Attached;
+    pub fn plx_attached_behind(reference: *mut Sv) -> *mut Attached;
     pub fn plx_new_object(perl: *mut c_void, class: *const c_char, slot: Iv) -> *mut Sv;
     pub fn plx_clear_slot(object: *mut Sv);
-    pub fn plx_has_signal_handlers(perl: *mut c_void) -> c_int;
     pub fn plx_signal_pending(perl: *mut c_void) -> c_int;
 
     // boot.c

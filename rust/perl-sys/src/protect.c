@@ -3,6 +3,15 @@
 #include "boundary.h"
 
 #define MY_CXT_KEY "plx::interpreter" XS_VERSION
+
+/* The arguments of the method that runs: Perl's stack holds no counts of them. */
+typedef struct plx_frame {
+    SV **args;
+    I32 items;
+    int pinned;
+    struct plx_frame *outer;
+} plx_frame;
+
 typedef struct {
     CV *runner;          /* an XSUB that runs `job`: what call_sv can wrap in an eval */
     plx_job *job;
@@ -40,8 +49,9 @@ plx_context_fill(pTHX_ my_cxt_t *context)
 }
 
 void
-plx_interpreter_init(pTHX_ const char *watched)
+plx_interpreter_init(void *perl, const char *watched)
 {
+    dTHXa(perl);
     MY_CXT_INIT;
     MY_CXT.watched = watched;
     plx_context_fill(aTHX_ &MY_CXT);
@@ -59,24 +69,6 @@ XS(plx_clone)
     XSRETURN_EMPTY;
 }
 
-void
-plx_frame_enter(pTHX_ plx_frame *frame, SV **args, I32 items)
-{
-    dMY_CXT;
-    frame->args = args;
-    frame->items = items;
-    frame->pinned = 0;
-    frame->outer = MY_CXT.frame;
-    MY_CXT.frame = frame;
-}
-
-void
-plx_frame_leave(pTHX_ plx_frame *frame)
-{
-    dMY_CXT;
-    MY_CXT.frame = frame->outer;
-}
-
 /* Perl code may free what the arguments are taken from: from the first piece
  * that runs they are held until the caller's next statement. */
 static void
@@ -90,14 +82,61 @@ plx_frame_pin(pTHX_ plx_frame *frame)
         sv_2mortal(SvREFCNT_inc_simple_NN(frame->args[i]));
 }
 
+static int
+plx_is_watched(const my_cxt_t *context)
+{
+    SV *const sv = context->watched_gv ? GvSV(context->watched_gv) : NULL;
+    return sv && SvOK(sv);
+}
+
 /* Whether the package variable that the table names is defined. */
 int
 plx_watched(void *perl)
 {
     dTHXa(perl);
     dMY_CXT;
-    SV *sv = MY_CXT.watched_gv ? GvSV(MY_CXT.watched_gv) : NULL;
-    return sv && SvOK(sv);
+    return plx_is_watched(&MY_CXT);
+}
+
+/* A value of %SIG that is code, or the name of some. */
+static int
+plx_is_handler(SV *sv)
+{
+    if (SvROK(sv) || isGV_with_GP(sv))
+        return 1;
+    return SvPOK(sv) && SvCUR(sv) && strNE(SvPVX(sv), "IGNORE") && strNE(SvPVX(sv), "DEFAULT");
+}
+
+int
+plx_has_signal_handlers(void *perl)
+{
+    dTHXa(perl);
+    SV **const values = PL_psig_ptr;
+    UV any = 0;
+    int i;
+    if (!values)
+        return 0;
+    /* In most programs all are NULL: one instruction for each is all it costs. */
+#if defined(__GNUC__) && !defined(__clang__)
+#  pragma GCC unroll 128
+#endif
+    for (i = 1; i < SIG_SIZE; i++)
+        any |= PTR2UV(values[i]);
+    if (!any)
+        return 0;
+    for (i = 1; i < SIG_SIZE; i++)
+        if (values[i] && plx_is_handler(values[i]))
+            return 1;
+    return 0;
+}
+
+/* Whether no Perl code runs unless it is called from here: neither of the two above. */
+int
+plx_quiet(void *perl)
+{
+    dTHXa(perl);
+    dMY_CXT;
+    return !plx_is_watched(&MY_CXT) && !plx_has_signal_handlers(aTHX_PERL);
 }
 
 /* Runs `job` in an eval of its own, on a stack of its own.
@@ -350,3 +389,39 @@ PLX_JOB(get, plx_protect)
 PLX_JOB(bytes, plx_protect)
 PLX_JOB(assign, plx_protect)
 PLX_JOB(signals, plx_protect)
+
+XS(plx_dispatch)
+{
+    dXSARGS;
+    dMY_CXT;
+    const plx_method *const method = (const plx_method *)XSANY.any_ptr;
+    plx_frame frame;
+    plx_answer answer;
+
+    if (items < method->min || items > method->max)
+        croak_xs_usage(cv, method->usage);
+    frame.args = &ST(0);
+    frame.items = items;
+    frame.pinned = 0;
+    frame.outer = MY_CXT.frame;
+    MY_CXT.frame = &frame;
+    answer.verdict = PLX_EMPTY;
+    answer.sv = NULL;
+    plx_enter(aTHX_PERL, method, frame.args, (size_t)items, &answer);
+    MY_CXT.frame = frame.outer;
+    if (answer.verdict == PLX_INT) {
+        dXSTARG;
+        XSprePUSH;
+        EXTEND(SP, 1);
+        PUSHi(answer.iv);
+        PUTBACK;
+        return;
+    }
+    if (answer.verdict == PLX_EMPTY)
+        XSRETURN_EMPTY;
+    plx_answer_with(aTHX_ &answer);
+    XSprePUSH;
+    EXTEND(SP, 1);
+    PUSHs(answer.verdict == PLX_SV ? answer.sv : &PL_sv_undef);
+    PUTBACK;
+}

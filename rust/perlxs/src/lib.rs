@@ -15,6 +15,8 @@ mod perl;
 mod scalar;
 mod scratch;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use error::Error;
 pub use handler::{Handler, Returned};

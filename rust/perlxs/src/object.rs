@@ -1,6 +1,6 @@
 //! Objects: blessed scalars with an integer slot, and what Rust hangs on them.
 
-use crate::{Arg, Error, Perl, Sv};
+use crate::{Arg, Error, Perl, Quiet, Sv};
 use perl_sys as sys;
 use std::any::TypeId;
 use std::ffi::CStr;
@@ -20,9 +20,10 @@ unsafe extern "C" fn drop_holder<T>(head: *mut sys::Attached) {
     drop(unsafe { Box::from_raw(head as *mut Holder<T>) });
 }
 
-fn hold<T: 'static>(value: Rc<T>) -> *mut sys::Attached {
+fn hold<T: 'static>(value: Rc<T>, slot: sys::Iv) -> *mut sys::Attached {
     let head = sys::Attached {
         drop: drop_holder::<T>,
+        slot,
     };
     let holder = Holder {
         head,
@@ -82,7 +83,7 @@ impl<'a> Object<'a> {
     pub fn attach<T: 'static>(self, perl: &Perl, value: Rc<T>) {
         drop(self.detach::<T>());
         // SAFETY: as in `slot`; C takes the holder over.
-        unsafe { sys::plx_attach(perl.raw(), self.raw, hold(value)) }
+        unsafe { sys::plx_attach(perl.raw(), self.raw, hold(value, sys::plx_slot(self.raw))) }
     }
 
     /// Takes the attached value off.
@@ -91,6 +92,25 @@ impl<'a> Object<'a> {
         // SAFETY: as in `attached`, which says that it is a Holder<T>; C gives it up.
         unsafe { drop_holder::<T>(sys::plx_detach(self.raw)) };
         Some(value)
+    }
+}
+
+impl<'a> Arg<'a> {
+    /// What hangs on the object that this refers to, if it is a `T` and the
+    /// object's slot is what it was when that was attached.
+    pub fn attached<'p, T: 'static>(self, _quiet: &Quiet<'p>) -> Option<&'p T>
+    where
+        'a: 'p,
+    {
+        // SAFETY: as in Object::attached. Only Perl code could take it off, and
+        // none runs for 'p.
+        unsafe {
+            let head = sys::plx_attached_behind(self.raw());
+            if head.is_null() || (*(head as *const Holder<()>)).type_id != TypeId::of::<T>() {
+                return None;
+            }
+            Some(&(*(head as *const Holder<T>)).value)
+        }
     }
 }
 

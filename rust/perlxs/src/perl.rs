@@ -56,18 +56,15 @@ impl Perl {
     /// A stretch in which no Perl code runs, if that can be promised: not while
     /// a signal handler or the watched variable could bring some.
     pub fn quiet(&mut self) -> Option<Quiet<'_>> {
-        if self.watched() || self.has_signal_handlers() {
-            None
-        } else {
-            Some(Quiet {
-                raw: self.raw,
-                perl: PhantomData,
-            })
-        }
+        // SAFETY: `raw` is the running interpreter (from_raw).
+        (unsafe { sys::plx_quiet(self.raw) } != 0).then_some(Quiet {
+            raw: self.raw,
+            perl: PhantomData,
+        })
     }
 }
 
-/// While this lives no Perl code runs: it holds the [`Perl`] that any would need.
+/// While `'p` lasts no Perl code runs: it holds the [`Perl`] that any would need.
 pub struct Quiet<'p> {
     raw: *mut c_void,
     perl: PhantomData<&'p mut Perl>,

@@ -137,15 +137,22 @@ impl<'a> Arg<'a> {
 
     /// The value as Perl's unsigned integer.
     pub fn uv(self, perl: &mut Perl) -> Result<u64, Error> {
+        if let Some(uv) = self.plain_uv() {
+            return Ok(uv);
+        }
+        let mut job = self.job(perl);
+        job.run(sys::plx_do_uv)?;
+        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
+        Ok(job.raw.uv.into())
+    }
+
+    /// The same, where that needs no Perl code.
+    pub fn plain_uv(self) -> Option<u64> {
         let mut uv = 0;
         // SAFETY: the scalar is alive for 'a.
-        if unsafe { sys::plx_plain_uv(self.raw, &mut uv) } == 0 {
-            let mut job = self.job(perl);
-            job.run(sys::plx_do_uv)?;
-            uv = job.raw.uv;
-        }
+        let plain = unsafe { sys::plx_plain_uv(self.raw, &mut uv) } != 0;
         #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
-        Ok(uv.into())
+        plain.then_some(uv.into())
     }
 
     /// The value as a C `int`, cut off as C does.
@@ -164,13 +171,13 @@ impl<'a> Arg<'a> {
     }
 
     /// The string's bytes, where they can be had without running Perl code.
-    pub fn plain_bytes<'q>(self, _quiet: &'q Quiet<'_>) -> Option<&'q [u8]>
+    pub fn plain_bytes<'p>(self, _quiet: &Quiet<'p>) -> Option<&'p [u8]>
     where
-        'a: 'q,
+        'a: 'p,
     {
         let mut len = 0;
-        // SAFETY: the scalar is alive for 'a; its buffer stays as it is while
-        // `_quiet` lives, since only Perl code could change it.
+        // SAFETY: the scalar is alive for 'a; its buffer stays as it is for 'p,
+        // since only Perl code could change it.
         unsafe {
             let start = sys::plx_plain_bytes(self.raw, &mut len);
             if start.is_null() {
@@ -194,11 +201,12 @@ impl<'a> Arg<'a> {
 
     /// Room for `len` bytes in the scalar's own buffer; None where it has to be
     /// assigned to instead (a tie, a shared buffer ...), or memory is out.
-    pub fn room<'q>(self, quiet: &'q mut Quiet<'_>, len: usize) -> Option<Room<'q>>
+    /// There is one room at a time: it takes the Quiet.
+    pub fn room<'p>(self, quiet: Quiet<'p>, len: usize) -> Option<Room<'p>>
     where
-        'a: 'q,
+        'a: 'p,
     {
-        // SAFETY: the scalar is alive for 'a, and no Perl code runs for 'q.
+        // SAFETY: the scalar is alive for 'a, and no Perl code runs for 'p.
         let start = unsafe { sys::plx_buffer(quiet.raw(), self.raw, len) };
         if start.is_null() {
             return None;
@@ -243,18 +251,18 @@ impl std::ops::Deref for Bytes {
 }
 
 /// Room in a scalar's buffer. The scalar keeps its value until [`filled`](Room::filled).
-pub struct Room<'q> {
+pub struct Room<'p> {
     perl: *mut c_void,
     raw: *mut sys::Sv,
     start: *mut u8,
     len: usize,
-    life: PhantomData<&'q mut [u8]>,
+    life: PhantomData<&'p mut [u8]>,
 }
 
 impl Room<'_> {
     pub fn space(&mut self) -> &mut [MaybeUninit<u8>] {
         // SAFETY: plx_buffer made room for `len` bytes, and nobody else writes
-        // while the Quiet is borrowed.
+        // while the Room lasts, which is the only one.
         unsafe { slice::from_raw_parts_mut(self.start as *mut MaybeUninit<u8>, self.len) }
     }
 

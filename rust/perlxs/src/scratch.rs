@@ -43,7 +43,7 @@ impl Scratch {
 
     /// What the handler put in it, where that can be had without running Perl
     /// code. Nobody can change it while no Perl code runs.
-    pub fn plain_bytes<'q>(&'q self, quiet: &'q Quiet<'_>) -> Option<&'q [u8]> {
+    pub fn plain_bytes<'p>(&'p self, quiet: &Quiet<'p>) -> Option<&'p [u8]> {
         self.0.as_arg().plain_bytes(quiet)
     }
 

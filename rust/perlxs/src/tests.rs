@@ -1,0 +1,269 @@
+//! The vocabulary's invariants, in a Perl of the test's own.
+
+use crate::{defer, deferred, raise_deferred, Arg, Chunk, Error, Handler, Perl, Scratch, Sv};
+use perl_sys as sys;
+use std::ffi::{c_void, CStr, CString};
+use std::mem::MaybeUninit;
+use std::os::raw::{c_char, c_int};
+use std::ptr;
+use std::sync::{Mutex, Once};
+
+extern "C" {
+    fn perl_alloc() -> *mut c_void;
+    fn perl_construct(perl: *mut c_void);
+    fn perl_parse(
+        perl: *mut c_void,
+        xs_init: *const c_void,
+        argc: c_int,
+        argv: *const *const c_char,
+        env: *const *const c_char,
+    ) -> c_int;
+    fn perl_destruct(perl: *mut c_void) -> c_int;
+    fn perl_free(perl: *mut c_void);
+    fn Perl_sys_init(argc: *mut c_int, argv: *mut *mut *mut c_char);
+    fn Perl_free_tmps(perl: *mut c_void);
+    fn Perl_eval_pv(perl: *mut c_void, code: *const c_char, croak: i32) -> *mut sys::Sv;
+}
+
+/// What the boot function would install; never called here.
+#[no_mangle]
+extern "C" fn plx_table_of_module() -> *const sys::Table {
+    ptr::null()
+}
+
+/// Runs `test` in a fresh interpreter, one at a time. A perl without threads has
+/// other signatures for the functions above: there is nothing to run on one.
+fn in_perl(test: impl FnOnce(&mut Perl)) {
+    static ONE: Mutex<()> = Mutex::new(());
+    static INIT: Once = Once::new();
+    let perl = std::env::var("PERL").unwrap_or_else(|_| "perl".into());
+    let threads = std::process::Command::new(perl)
+        .arg("-V:usemultiplicity")
+        .output();
+    if !String::from_utf8_lossy(&threads.unwrap().stdout).contains("define") {
+        return;
+    }
+    let _one = ONE.lock().unwrap_or_else(|p| p.into_inner());
+    let args: Vec<CString> = ["perl", "-e", "0"]
+        .iter()
+        .map(|a| CString::new(*a).unwrap())
+        .collect();
+    let argv: Vec<_> = args
+        .iter()
+        .map(|a| a.as_ptr())
+        .chain([ptr::null()])
+        .collect();
+    // SAFETY: the order that perlembed asks for; `args` outlives the interpreter.
+    unsafe {
+        INIT.call_once(|| {
+            let mut argv = argv.as_ptr() as *mut *mut c_char;
+            Perl_sys_init(&mut 3, &mut argv);
+        });
+        let raw = perl_alloc();
+        perl_construct(raw);
+        assert_eq!(
+            perl_parse(raw, ptr::null(), 3, argv.as_ptr(), ptr::null()),
+            0
+        );
+        sys::plx_interpreter_init(raw, b"Some::watched\0".as_ptr() as *const c_char);
+        test(&mut Perl::from_raw(raw));
+        perl_destruct(raw);
+        perl_free(raw);
+    }
+}
+
+fn eval(perl: &Perl, code: &str) -> Sv {
+    let code = CString::new(code).unwrap();
+    // SAFETY: the running interpreter; the result is copied before more runs.
+    unsafe { Arg::from_raw(Perl_eval_pv(perl.raw(), code.as_ptr(), 1)).copy(perl) }
+}
+
+fn number(perl: &mut Perl, code: &str) -> u64 {
+    let sv = eval(perl, code);
+    sv.as_arg().uv(perl).ok().unwrap()
+}
+
+fn text(perl: &mut Perl, sv: &Sv) -> String {
+    let bytes = sv.as_arg().bytes(perl, what()).ok().unwrap().unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn handler(perl: &Perl, code: &str) -> Handler {
+    let code = eval(perl, code);
+    Handler::keep(perl, code.as_arg())
+}
+
+#[test]
+fn a_death_is_a_value() {
+    in_perl(|perl| {
+        let wide = eval(perl, "chr 256");
+        match wide.as_arg().bytes(perl, what()) {
+            Err(Error::Thrown(sv)) => {
+                assert!(text(perl, &sv).starts_with("Wide character in test"))
+            }
+            _ => panic!("no exception"),
+        }
+    });
+}
+
+fn what() -> &'static CStr {
+    CStr::from_bytes_with_nul(b"test\0").unwrap()
+}
+
+#[test]
+fn a_death_with_no_eval_around_ends_the_program_as_anywhere() {
+    in_perl(|perl| {
+        let dies = handler(
+            perl,
+            "our $in_eval; sub { $in_eval = $^S; die \"expected\\n\" }",
+        );
+        assert!(matches!(dies.call(perl, &[]), Err(Error::Exit)));
+        assert_eq!(number(perl, "$in_eval || 0"), 0);
+        assert_eq!(number(perl, "40 + 2"), 42);
+    });
+}
+
+#[test]
+fn an_exit_is_a_value_and_perl_goes_on() {
+    in_perl(|perl| {
+        let exit = handler(perl, "sub { local $x = 1; exit 3 }");
+        assert!(matches!(exit.call(perl, &[]), Err(Error::Exit)));
+        assert_eq!(number(perl, "40 + 2"), 42);
+    });
+}
+
+#[test]
+fn what_a_callback_leaves_in_the_error_variable_stays() {
+    in_perl(|perl| {
+        eval(perl, "$@ = 'before'; 1");
+        let code = handler(
+            perl,
+            "our $seen; sub { $seen = $@; eval { die 'after' }; 7 }",
+        );
+        let set = handler(perl, "our $e; sub { $e = $@; 1 }");
+        assert!(code.call(perl, &[]).map_or(false, |r| r.value == 7));
+        assert!(set.call(perl, &[]).is_ok());
+        assert_eq!(number(perl, "$e =~ /^after/ ? 1 : 0"), 1);
+    });
+}
+
+#[test]
+fn a_count_is_given_back() {
+    in_perl(|perl| {
+        eval(perl, "our $gone = 0; sub Some::DESTROY { $gone++ } 1");
+        let held = eval(perl, "bless [], 'Some'");
+        free_temporaries(perl);
+        assert_eq!(number(perl, "$gone"), 0);
+        drop(held); // no code runs yet: that is for the end of the statement
+        free_temporaries(perl);
+        assert_eq!(number(perl, "$gone"), 1);
+    });
+}
+
+fn free_temporaries(perl: &mut Perl) {
+    // SAFETY: the running interpreter, between statements.
+    unsafe { Perl_free_tmps(perl.raw()) }
+}
+
+fn write(space: &mut [MaybeUninit<u8>], bytes: &[u8]) {
+    for (to, from) in space.iter_mut().zip(bytes) {
+        to.write(*from);
+    }
+}
+
+#[test]
+fn nothing_a_handler_does_reaches_a_chunk() {
+    in_perl(|perl| {
+        let mischief = handler(
+            perl,
+            "our @kept; sub { push @kept, \\$_[0], \"$_[0]\"; $_[0] = 'else'; bless \\$_[0]; 1 }",
+        );
+        let mut chunk = Chunk::new(perl);
+        let data = vec![b'x'; 20_000];
+        for round in 0..3 {
+            write(chunk.room(perl, data.len()).unwrap(), &data);
+            chunk.filled(data.len());
+            for offset in [0, 1, 0] {
+                let shown = chunk.from(perl, offset);
+                let before = shown.bytes(perl, what()).ok().unwrap().unwrap();
+                assert_eq!(&*before, &data[offset..], "round {}", round);
+                let shown = shown.raw();
+                // SAFETY: the chunk holds what it shows.
+                let shown = unsafe { Arg::from_raw(shown) };
+                assert!(mischief.call(perl, &[shown]).is_ok());
+            }
+        }
+        assert_eq!(number(perl, "scalar grep { !ref && /^x+$/ } @kept"), 9);
+        assert_eq!(
+            number(perl, "scalar grep { ref && $$_ eq 'else' } @kept"),
+            9
+        );
+    });
+}
+
+#[test]
+fn a_scratch_scalar_serves_until_it_is_kept() {
+    in_perl(|perl| {
+        let mut scratch = Scratch::new(perl);
+        let first = scratch.empty(perl).raw();
+        assert_eq!(scratch.empty(perl).raw(), first);
+        let kept = scratch.empty(perl).keep(perl);
+        assert_ne!(scratch.empty(perl).raw(), first);
+        drop(kept);
+    });
+}
+
+#[test]
+fn a_room_changes_nothing_until_it_is_filled() {
+    in_perl(|perl| {
+        let target = Sv::bytes(perl, b"before");
+        {
+            let quiet = perl.quiet().unwrap();
+            let mut room = target.as_arg().room(quiet, 100).unwrap();
+            let space = room.space();
+            assert_eq!(space.len(), 100);
+        }
+        assert_eq!(text(perl, &target), "before");
+        {
+            let quiet = perl.quiet().unwrap();
+            let mut room = target.as_arg().room(quiet, 100).unwrap();
+            write(room.space(), b"after");
+            room.filled(5);
+        }
+        assert_eq!(text(perl, &target), "after");
+        let read_only = eval(perl, "Internals::SvREADONLY(our $ro = 'x', 1); \\$ro");
+        let quiet = perl.quiet().unwrap();
+        assert!(
+            read_only.as_arg().room(quiet, 1).is_none(),
+            "a reference is no buffer"
+        );
+    });
+}
+
+#[test]
+fn perl_is_not_quiet_with_a_handler_or_the_watched_variable() {
+    in_perl(|perl| {
+        assert!(perl.quiet().is_some());
+        eval(perl, "$SIG{USR1} = sub {}; 1");
+        assert!(perl.quiet().is_none());
+        eval(perl, "$SIG{USR1} = 'DEFAULT'; 1");
+        assert!(perl.quiet().is_some());
+        eval(perl, "$Some::watched = 1; 1");
+        assert!(perl.quiet().is_none());
+    });
+}
+
+#[test]
+fn deferred_exceptions_come_in_order_and_an_exit_first() {
+    in_perl(|perl| {
+        defer(perl, Error::message("one"));
+        let mark = deferred();
+        defer(perl, Error::message("two"));
+        defer(perl, Error::Exit);
+        assert!(matches!(raise_deferred(perl, mark), Err(Error::Exit)));
+        assert!(matches!(raise_deferred(perl, mark), Err(Error::Message(m)) if m == "two"));
+        assert!(raise_deferred(perl, mark).is_ok());
+        assert!(matches!(raise_deferred(perl, 0), Err(Error::Message(m)) if m == "one"));
+        assert!(raise_deferred(perl, 0).is_ok());
+    });
+}
