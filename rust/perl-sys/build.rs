@@ -20,7 +20,14 @@ fn main() {
     for key in ["PERL", "PERL_XS_NAME", "PERL_XS_VERSION"] {
         println!("cargo:rerun-if-env-changed={key}");
     }
-    for file in ["boundary.h", "protect.c", "data.c", "boot.c"] {
+    for file in [
+        "boundary.h",
+        "plain.h",
+        "protect.c",
+        "jobs.c",
+        "data.c",
+        "boot.c",
+    ] {
         println!("cargo:rerun-if-changed=src/{file}");
     }
     let perl = env::var("PERL").unwrap_or_else(|_| "perl".into());
@@ -51,7 +58,7 @@ fn main() {
         .warnings(true)
         .extra_warnings(false)
         .pic(true)
-        .files(["protect", "data", "boot"].map(|f| format!("src/{f}.c")))
+        .files(["protect", "jobs", "data", "boot"].map(|f| format!("src/{f}.c")))
         .compile("plx");
 
     // Only test programs link libperl; the module finds its perl in the process that loads it.

@@ -5,23 +5,20 @@ use crate::io;
 use crate::life::optional_flags;
 use crate::state::{stream_of, State};
 use libvirt::{Call, Received, Sent};
-use perlxs::{Answer, Args, Error, Perl, Sv};
+use perlxs::{Answer, Args, Error, Perl, Plain, Sv};
 use std::ffi::CStr;
 
 /// The most that one `recv` delivers: far more than libvirt has ready at a time.
-const LIMIT: u64 = 16 << 20;
+pub const LIMIT: usize = 16 << 20;
 
 const WOULD_BLOCK: i64 = -2;
 const AT_HOLE: i64 = -3;
 
 /// `recv(st, data, nbytes, flags=0)`
 pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    if let Some(got) = recv_in_place(perl, args) {
-        return answer(got.map_err(|e| exception(perl, e))?);
-    }
     let state = stream_of(perl, args.get(0), "recv", Call::Recv)?;
     let data = args.get(1);
-    let want = args.get(2).uv(perl)?.min(LIMIT) as usize;
+    let want = args.get(2).uv(perl)?.min(LIMIT as u64) as usize;
     let flags = optional_flags(perl, args, 3)?;
     if data.is_readonly() {
         return Err(Error::message(
@@ -34,66 +31,51 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         drop(bytes);
         data.assign(perl, value)?;
     }
-    answer(got)
+    Ok(Answer::Int(received(got)))
 }
 
-/// The usual call: a stream of ours, a plain scalar to receive into its own
-/// buffer, plain numbers, and nothing that could run Perl code meanwhile.
-/// None if any of that is not so.
-fn recv_in_place(perl: &mut Perl, args: Args<'_>) -> Option<Result<Received, libvirt::Error>> {
-    let quiet = perl.quiet()?;
-    let state: &State = args.get(0).attached(&quiet)?;
-    let want = args.get(2).plain_uv()?.min(LIMIT) as usize;
-    let flags = match args.optional(3) {
-        Some(flags) => flags.plain_uv()? as u32,
-        None => 0,
-    };
-    let mut room = args.get(1).room(quiet, want)?;
-    let got = state.stream.recv(room.space(), flags);
-    if let Ok(Received::Data(len)) = got {
-        if len > 0 {
-            room.filled(len);
-        }
-    }
-    Some(got)
+/// The same for a plain call: straight into the scalar's own buffer.
+pub fn recv_plain(perl: &Perl, mut call: Plain<'_>) -> Option<Result<i64, Error>> {
+    let state: &State = call.object()?;
+    let flags = call.flags();
+    let got = state.stream.recv(call.space(), flags);
+    Some(got.map(received).map_err(|e| exception(perl, e)))
 }
 
-fn answer(got: Received) -> Result<Answer, Error> {
-    Ok(Answer::Int(match got {
+fn received(got: Received) -> i64 {
+    match got {
         Received::Data(len) => len as i64,
         Received::WouldBlock => WOULD_BLOCK,
         Received::AtHole => AT_HOLE,
-    }))
+    }
 }
 
 /// `send(st, data, nbytes)`
 pub fn send(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    let sent = match send_in_place(perl, args) {
-        Some(sent) => sent.map_err(|e| exception(perl, e))?,
-        None => send_copy(perl, args)?,
-    };
-    Ok(Answer::Int(match sent {
-        Sent::Data(len) => len as i64,
-        Sent::WouldBlock => WOULD_BLOCK,
-    }))
-}
-
-/// The usual call, as for `recv`: straight out of the scalar's buffer.
-fn send_in_place(perl: &mut Perl, args: Args<'_>) -> Option<Result<Sent, libvirt::Error>> {
-    let quiet = perl.quiet()?;
-    let state: &State = args.get(0).attached(&quiet)?;
-    let most = usize::try_from(args.get(2).plain_uv()?).unwrap_or(usize::MAX);
-    let bytes = args.get(1).plain_bytes(&quiet)?;
-    Some(state.stream.send(&bytes[..most.min(bytes.len())]))
-}
-
-fn send_copy(perl: &mut Perl, args: Args<'_>) -> Result<Sent, Error> {
     let state = stream_of(perl, args.get(0), "send", Call::Send)?;
     let most = usize::try_from(args.get(2).uv(perl)?).unwrap_or(usize::MAX);
     let what = CStr::from_bytes_with_nul(b"send\0").unwrap_or_default();
     let bytes = args.get(1).bytes(perl, what)?;
     let bytes = bytes.as_deref().unwrap_or(&[]);
-    io::send(perl, &state, &bytes[..most.min(bytes.len())])
+    Ok(Answer::Int(sent(io::send(
+        perl,
+        &state,
+        &bytes[..most.min(bytes.len())],
+    )?)))
+}
+
+/// The same for a plain call: straight out of the scalar's own buffer.
+pub fn send_plain(perl: &Perl, call: Plain<'_>) -> Option<Result<i64, Error>> {
+    let state: &State = call.object()?;
+    let done = state.stream.send(call.bytes());
+    Some(done.map(sent).map_err(|e| exception(perl, e)))
+}
+
+fn sent(done: Sent) -> i64 {
+    match done {
+        Sent::Data(len) => len as i64,
+        Sent::WouldBlock => WOULD_BLOCK,
+    }
 }
 
 /// `recv_hole(st, flags=0)`

@@ -46,6 +46,7 @@ typedef struct plx_job {
 /* What a method answered; Rust fills it in, C does it with no Rust frame left. */
 typedef enum {
     PLX_EMPTY,    /* return; */
+    PLX_PASS,     /* not a plain call after all: make the ordinary one */
     PLX_INT,      /* return iv */
     PLX_SV,       /* return sv */
     PLX_DECLINE,  /* warn sv, return undef */
@@ -60,16 +61,38 @@ typedef struct {
     SV *sv; /* owned; given up to C */
 } plx_answer;
 
+/* Rust's part of an object, hung on the scalar that the object is. */
+typedef struct plx_attached {
+    void (*drop)(struct plx_attached *self);
+    IV slot; /* what the scalar holds, as long as nobody has meddled with it */
+} plx_attached;
+
+/* method(object, data, nbytes, flags = 0), as it is nearly always called: an
+ * object of ours, a plain string, plain numbers, and no Perl code that could
+ * run meanwhile. One look at each argument is enough then. */
+typedef enum { PLX_NO_SHAPE, PLX_FILLS, PLX_READS } plx_shape;
+
+typedef struct {
+    plx_attached *attached;
+    char *start; /* the string's own buffer */
+    size_t len;
+    UV flags;
+} plx_plain;
+
 typedef struct plx_method {
     const char *name;  /* fully qualified */
     const char *proto; /* NULL for none */
     const char *usage;
     I32 min, max;
     void (*entry)(void); /* a Rust function; only plx_enter knows its type */
+    plx_shape shape;
+    size_t most;         /* the largest nbytes of a plain call */
+    void (*plain)(void); /* a Rust function; only plx_enter_plain knows its type */
 } plx_method;
 
-/* Rust's: runs method->entry. Never unwinds, never jumps. */
+/* Rust's: run a method. They never unwind, and never jump. */
 void plx_enter(void *perl, const plx_method *method, SV **args, size_t argc, plx_answer *answer);
+void plx_enter_plain(void *perl, const plx_method *method, const plx_plain *call, plx_answer *answer);
 
 typedef struct {
     const char *name; /* within the package */
@@ -86,15 +109,13 @@ typedef struct {
 
 const plx_table *plx_table_of_module(void); /* Rust's */
 
-/* Rust's part of an object, hung on the scalar that the object is. */
-typedef struct plx_attached {
-    void (*drop)(struct plx_attached *self);
-    IV slot; /* what the scalar holds, as long as nobody has meddled with it */
-} plx_attached;
-
 void plx_interpreter_init(void *perl, const char *watched);
 XS(plx_clone);
+plx_status plx_protect(pTHX_ plx_job *job);
 void plx_answer_with(pTHX_ const plx_answer *answer);
 XS(plx_dispatch);
+
+/* data.c; only there is it known what hangs on an object. */
+extern MGVTBL plx_attached_vtbl;
 
 #endif

@@ -1,8 +1,5 @@
 /* Scalars and objects. Nothing here runs Perl code or dies. */
-#include "boundary.h"
-
-/* What a big allocation must leave possible: Perl ends the process where its own fails. */
-#define PLX_TRIAL 65536
+#include "plain.h"
 
 /* Share string buffers as perl's own assignments do: outside its core that has
  * to be asked for. */
@@ -72,23 +69,9 @@ plx_hash_set(void *perl, SV *hash, const char *key, size_t len, SV *value)
 
 /* --- numbers and strings, where they can be had without running anything --- */
 
-int
-plx_plain_uv(SV *sv, UV *uv)
-{
-    if (SvGMAGICAL(sv) || !SvIOK(sv))
-        return 0;
-    *uv = (UV)SvIVX(sv); /* the same bits, whether IV or UV */
-    return 1;
-}
+int plx_plain_uv(SV *sv, UV *uv) { return plx_plain_number(sv, uv); }
 
-const char *
-plx_plain_bytes(SV *sv, STRLEN *len)
-{
-    if (SvGMAGICAL(sv) || SvROK(sv) || !SvPOK(sv) || SvUTF8(sv))
-        return NULL;
-    *len = SvCUR(sv);
-    return SvPVX_const(sv);
-}
+const char *plx_plain_bytes(SV *sv, STRLEN *len) { return plx_plain_string(sv, len); }
 
 int plx_magical(SV *sv) { return SvGMAGICAL(sv) != 0; }
 
@@ -96,31 +79,8 @@ int plx_readonly(SV *sv) { return SvREADONLY(sv) != 0; }
 
 /* --- a scalar's own buffer --- */
 
-#define PLX_NOT_PLAIN (SVf_READONLY | SVf_PROTECT | SVs_GMG | SVs_SMG | SVs_RMG | SVs_OBJECT | SVf_ROK | SVf_FAKE)
-
-static int
-plx_is_plain(SV *sv)
-{
-    const svtype type = SvTYPE(sv);
-    return !(SvFLAGS(sv) & PLX_NOT_PLAIN) && type <= SVt_PVMG && type != SVt_INVLIST && !SvOOK(sv);
-}
-
-/* Makes a shared string buffer the scalar's own again, if nobody else shares it now. */
-static int
-plx_unshare(SV *sv)
-{
-    if (!SvIsCOW(sv))
-        return 1;
-#ifdef PERL_COPY_ON_WRITE
-    if (SvLEN(sv) && CowREFCNT(sv) == 0) {
-        SvIsCOW_off(sv);
-        return 1;
-    }
-#endif
-    return 0;
-}
-
-static char *
+/* Room for `need` bytes, or NULL where memory is out. */
+char *
 plx_grow(pTHX_ SV *sv, STRLEN need)
 {
     if (SvTYPE(sv) < SVt_PV)
@@ -135,31 +95,6 @@ plx_grow(pTHX_ SV *sv, STRLEN need)
         sv_grow(sv, need);
     }
     return SvPVX(sv);
-}
-
-/* Room for `len` bytes in a plain scalar's own buffer; its value stands until
- * plx_filled. NULL: the scalar is none to be written in place. */
-char *
-plx_buffer(void *perl, SV *sv, STRLEN len)
-{
-    dTHXa(perl);
-    if (!plx_is_plain(sv) || !plx_unshare(sv))
-        return NULL;
-    return plx_grow(aTHX_ sv, len + 1);
-}
-
-/* The first `len` bytes of the buffer are the scalar's value now. A buffer much
- * larger than that is given back. */
-void
-plx_filled(void *perl, SV *sv, STRLEN len)
-{
-    dTHXa(perl);
-    SvCUR_set(sv, len);
-    *SvEND(sv) = '\0';
-    (void)SvPOK_only(sv);
-    SvTAINT(sv);
-    if (SvLEN(sv) / 2 > len + 256)
-        SvPV_renew(sv, len + 10); /* as sv_setpvn allocates: room for a shared buffer's count */
 }
 
 /* --- scalars that go to a handler, one for all calls as long as it keeps nothing --- */
@@ -229,7 +164,7 @@ plx_attached_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *param)
     return 0;
 }
 
-static MGVTBL plx_attached_vtbl = {
+MGVTBL plx_attached_vtbl = {
     NULL, NULL, NULL, NULL, plx_attached_free, NULL, plx_attached_dup, NULL
 };
 
@@ -252,25 +187,6 @@ plx_object(SV *ref)
 
 /* The integer slot of an object: 0 where it holds no integer. */
 IV plx_slot(SV *object) { return SvIOK(object) ? SvIVX(object) : 0; }
-
-/* The attached data of the object that `ref` refers to, if nobody has meddled
- * with it: one look for what the functions above and below say one by one. */
-plx_attached *
-plx_attached_behind(SV *ref)
-{
-    MAGIC *mg;
-    plx_attached *data;
-    if (SvGMAGICAL(ref) || !SvROK(ref))
-        return NULL;
-    ref = SvRV(ref);
-    if (!SvOBJECT(ref) || SvTYPE(ref) != SVt_PVMG || !SvIOK(ref))
-        return NULL;
-    mg = SvMAGIC(ref);
-    if (!mg || mg->mg_virtual != &plx_attached_vtbl)
-        return NULL;
-    data = (plx_attached *)mg->mg_ptr;
-    return data && data->slot == SvIVX(ref) ? data : NULL;
-}
 
 plx_attached *
 plx_get_attached(SV *object)

@@ -55,6 +55,7 @@ pub struct Job {
 #[derive(Clone, Copy)]
 pub enum Verdict {
     Empty,
+    Pass,
     Int,
     Sv,
     Decline,
@@ -71,15 +72,37 @@ pub struct Answer {
     pub sv: *mut Sv,
 }
 
-/// `plx_method`: one XSUB. `E` is the function type that `plx_enter` expects.
+/// `plx_method`: one XSUB. `E` and `P` are the function types that
+/// `plx_enter` and `plx_enter_plain` expect.
 #[repr(C)]
-pub struct Method<E = fn()> {
+pub struct Method<E = fn(), P = fn()> {
     pub name: *const c_char,
     pub proto: *const c_char,
     pub usage: *const c_char,
     pub min: i32,
     pub max: i32,
     pub entry: E,
+    pub shape: Shape,
+    pub most: usize,
+    pub plain: Option<P>,
+}
+
+/// Whether and how a method can be called plainly: `plx_shape`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    None,
+    Fills,
+    Reads,
+}
+
+/// A plain call: `plx_plain`.
+#[repr(C)]
+pub struct Plain {
+    pub attached: *mut Attached,
+    pub start: *mut c_char,
+    pub len: usize,
+    pub flags: Uv,
 }
 
 /// `plx_constant`.
@@ -100,7 +123,7 @@ pub struct Table {
 }
 
 // SAFETY: tables are statics of pointers to statics, and nobody writes to them.
-unsafe impl<E> Sync for Method<E> {}
+unsafe impl<E, P> Sync for Method<E, P> {}
 // SAFETY: as above.
 unsafe impl Sync for Constant {}
 // SAFETY: as above.
@@ -151,8 +174,6 @@ extern "C" {
     pub fn plx_plain_bytes(sv: *mut Sv, len: *mut usize) -> *const c_char;
     pub fn plx_magical(sv: *mut Sv) -> c_int;
     pub fn plx_readonly(sv: *mut Sv) -> c_int;
-    pub fn plx_buffer(perl: *mut c_void, sv: *mut Sv, len: usize) -> *mut c_char;
-    pub fn plx_filled(perl: *mut c_void, sv: *mut Sv, len: usize);
     pub fn plx_new_scratch(perl: *mut c_void) -> *mut Sv;
     pub fn plx_scratch_room(perl: *mut c_void, sv: *mut Sv, cap: usize) -> *mut c_char;
     pub fn plx_scratch_filled(sv: *mut Sv, len: usize);
@@ -164,7 +185,6 @@ extern "C" {
     pub fn plx_get_attached(object: *mut Sv) -> *mut Attached;
     pub fn plx_attach(perl: *mut c_void, object: *mut Sv, data: *mut Attached);
     pub fn plx_detach(object: *mut Sv) -> *mut Attached;
-    pub fn plx_attached_behind(reference: *mut Sv) -> *mut Attached;
     pub fn plx_new_object(perl: *mut c_void, class: *const c_char, slot: Iv) -> *mut Sv;
     pub fn plx_clear_slot(object: *mut Sv);
     pub fn plx_signal_pending(perl: *mut c_void) -> c_int;

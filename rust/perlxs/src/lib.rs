@@ -12,6 +12,7 @@ mod handler;
 mod object;
 mod pending;
 mod perl;
+mod plain;
 mod scalar;
 mod scratch;
 mod table;
@@ -23,7 +24,8 @@ pub use handler::{Handler, Returned};
 pub use object::Object;
 pub use pending::{defer, deferred, raise_deferred};
 pub use perl::{Perl, Quiet};
-pub use scalar::{Arg, Bytes, Room, Sv};
+pub use plain::{Plain, PlainEntry};
+pub use scalar::{Arg, Bytes, Sv};
 pub use scratch::{Chunk, Scratch};
 pub use table::{Answer, Args, Entry, Xsub};
 

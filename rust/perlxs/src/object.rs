@@ -1,6 +1,6 @@
 //! Objects: blessed scalars with an integer slot, and what Rust hangs on them.
 
-use crate::{Arg, Error, Perl, Quiet, Sv};
+use crate::{Arg, Error, Perl, Sv};
 use perl_sys as sys;
 use std::any::TypeId;
 use std::ffi::CStr;
@@ -95,22 +95,17 @@ impl<'a> Object<'a> {
     }
 }
 
-impl<'a> Arg<'a> {
-    /// What hangs on the object that this refers to, if it is a `T` and the
-    /// object's slot is what it was when that was attached.
-    pub fn attached<'p, T: 'static>(self, _quiet: &Quiet<'p>) -> Option<&'p T>
-    where
-        'a: 'p,
-    {
-        // SAFETY: as in Object::attached. Only Perl code could take it off, and
-        // none runs for 'p.
-        unsafe {
-            let head = sys::plx_attached_behind(self.raw());
-            if head.is_null() || (*(head as *const Holder<()>)).type_id != TypeId::of::<T>() {
-                return None;
-            }
-            Some(&(*(head as *const Holder<T>)).value)
+/// What `hold` made, if it holds a `T`.
+///
+/// # Safety
+/// `head` is attached to an object that stays as it is for `'a`.
+pub(crate) unsafe fn attached_as<'a, T: 'static>(head: *mut sys::Attached) -> Option<&'a T> {
+    // SAFETY: all that is attached is a Holder (hold), and the type says of what.
+    unsafe {
+        if (*(head as *const Holder<()>)).type_id != TypeId::of::<T>() {
+            return None;
         }
+        Some(&(*(head as *const Holder<T>)).value)
     }
 }
 

@@ -57,23 +57,13 @@ impl Perl {
     /// a signal handler or the watched variable could bring some.
     pub fn quiet(&mut self) -> Option<Quiet<'_>> {
         // SAFETY: `raw` is the running interpreter (from_raw).
-        (unsafe { sys::plx_quiet(self.raw) } != 0).then_some(Quiet {
-            raw: self.raw,
-            perl: PhantomData,
-        })
+        (unsafe { sys::plx_quiet(self.raw) } != 0).then_some(Quiet { perl: PhantomData })
     }
 }
 
 /// While `'p` lasts no Perl code runs: it holds the [`Perl`] that any would need.
 pub struct Quiet<'p> {
-    raw: *mut c_void,
     perl: PhantomData<&'p mut Perl>,
-}
-
-impl Quiet<'_> {
-    pub(crate) fn raw(&self) -> *mut c_void {
-        self.raw
-    }
 }
 
 /// One protected piece of Perl code: see `plx_job`.

@@ -5,7 +5,6 @@ use crate::{Error, Perl, Quiet};
 use perl_sys as sys;
 use std::ffi::{c_void, CStr};
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::os::raw::c_char;
 use std::{ptr, slice};
 
@@ -199,27 +198,6 @@ impl<'a> Arg<'a> {
         Ok(defined.then(|| Bytes(unsafe { Sv::owned(perl, copy) })))
     }
 
-    /// Room for `len` bytes in the scalar's own buffer; None where it has to be
-    /// assigned to instead (a tie, a shared buffer ...), or memory is out.
-    /// There is one room at a time: it takes the Quiet.
-    pub fn room<'p>(self, quiet: Quiet<'p>, len: usize) -> Option<Room<'p>>
-    where
-        'a: 'p,
-    {
-        // SAFETY: the scalar is alive for 'a, and no Perl code runs for 'p.
-        let start = unsafe { sys::plx_buffer(quiet.raw(), self.raw, len) };
-        if start.is_null() {
-            return None;
-        }
-        Some(Room {
-            perl: quiet.raw(),
-            raw: self.raw,
-            start: start as *mut u8,
-            len,
-            life: PhantomData,
-        })
-    }
-
     /// `$self = $value`, with all that an assignment does.
     pub fn assign(self, perl: &mut Perl, value: Sv) -> Result<(), Error> {
         let mut job = self.job(perl);
@@ -247,33 +225,5 @@ impl std::ops::Deref for Bytes {
             };
             slice::from_raw_parts(start as *const u8, len)
         }
-    }
-}
-
-/// Room in a scalar's buffer. The scalar keeps its value until [`filled`](Room::filled).
-pub struct Room<'p> {
-    perl: *mut c_void,
-    raw: *mut sys::Sv,
-    start: *mut u8,
-    len: usize,
-    life: PhantomData<&'p mut [u8]>,
-}
-
-impl Room<'_> {
-    pub fn space(&mut self) -> &mut [MaybeUninit<u8>] {
-        // SAFETY: plx_buffer made room for `len` bytes, and nobody else writes
-        // while the Room lasts, which is the only one.
-        unsafe { slice::from_raw_parts_mut(self.start as *mut MaybeUninit<u8>, self.len) }
-    }
-
-    /// The first `len` bytes have been written: they are the value now.
-    ///
-    /// # Panics
-    /// Where there was no room for as many.
-    pub fn filled(self, len: usize) {
-        assert!(len <= self.len, "{} bytes in a room for {}", len, self.len);
-        // SAFETY: within the room. A caller that has written less only shows
-        // the program bytes of its own buffer.
-        unsafe { sys::plx_filled(self.perl, self.raw, len) }
     }
 }

@@ -1,5 +1,6 @@
 //! How the table of a package's methods is written, and how C reaches them.
 
+use crate::plain::PlainEntry;
 use crate::{Arg, Error, Perl, Sv};
 use perl_sys as sys;
 use std::any::Any;
@@ -40,7 +41,7 @@ impl<'a> Args<'a> {
 pub type Entry = fn(&mut Perl, Args<'_>) -> Result<Answer, Error>;
 
 /// One XSUB, as C reads it.
-pub type Xsub = sys::Method<Entry>;
+pub type Xsub = sys::Method<Entry, PlainEntry>;
 
 /// Runs a method for C: neither a panic nor an exception leaves by unwinding.
 ///
@@ -65,27 +66,37 @@ pub unsafe extern "C" fn plx_enter(
         };
         (Perl::from_raw(raw), Args(args), (*method).entry)
     };
-    let result = catch_unwind(AssertUnwindSafe(|| entry(&mut perl, args)))
-        .unwrap_or_else(|panic| Err(Error::Message(bug(&*panic))));
+    let result = caught(|| entry(&mut perl, args));
+    // SAFETY: `out` is the caller's, to be filled in.
+    unsafe { *out = answer(&perl, result) };
+}
+
+/// A panic as an exception.
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::Message(bug(&*panic))))
+}
+
+/// What C is told; it takes the scalar's count over.
+pub(crate) fn answer(perl: &Perl, result: Result<Answer, Error>) -> sys::Answer {
     let (verdict, iv, sv) = match result {
         Ok(Answer::Empty) => (sys::Verdict::Empty, 0, None),
         Ok(Answer::Int(value)) => (sys::Verdict::Int, value, None),
         Ok(Answer::Sv(sv)) => (sys::Verdict::Sv, 0, Some(sv)),
         Err(error) => {
-            let (verdict, sv) = error.into_verdict(&perl);
+            let (verdict, sv) = error.into_verdict(perl);
             (verdict, 0, sv)
         }
     };
-    // SAFETY: `out` is the caller's, to be filled in; C takes the count over.
-    unsafe {
-        (*out).verdict = verdict;
-        (*out).iv = iv as sys::Iv;
-        (*out).sv = sv.map_or(ptr::null_mut(), Sv::into_raw);
+    let sv = sv.map_or(ptr::null_mut(), Sv::into_raw);
+    sys::Answer {
+        verdict,
+        iv: iv as sys::Iv,
+        sv,
     }
 }
 
 /// What a panic's exception says.
-pub(crate) fn bug(panic: &(dyn Any + Send)) -> String {
+fn bug(panic: &(dyn Any + Send)) -> String {
     let what = panic
         .downcast_ref::<&str>()
         .map(|s| s.to_string())
@@ -125,13 +136,19 @@ macro_rules! c_str {
 /// The contents of a package: its constants, and its methods with prototype,
 /// usage, and how many arguments they take.
 ///
+/// A method of the form (object, data, nbytes, flags = 0) may have a second
+/// function for plain calls: see [`Plain`].
+///
 /// `watch` names the package variable that [`Perl::watched`] looks at.
 #[macro_export]
 macro_rules! table {
     (
         package $package:literal, watch $watched:literal;
         constants { $($constant:ident = $value:expr;)* }
-        methods { $($name:ident ($proto:literal) ($usage:literal) $min:literal..=$max:literal => $entry:path;)* }
+        methods { $(
+            $name:ident ($proto:literal) ($usage:literal) $min:literal..=$max:literal => $entry:path
+            $(, $shape:ident at most $most:path => $plain:path)?;
+        )* }
     ) => {
         static METHODS: &[$crate::Xsub] = &[$(
             $crate::sys::Method {
@@ -141,6 +158,9 @@ macro_rules! table {
                 min: $min,
                 max: $max,
                 entry: $entry as $crate::Entry,
+                shape: $crate::shape!($($shape)?),
+                most: 0 $(+ $most)?,
+                plain: $crate::plain!($($plain)?),
             },
         )*];
 
@@ -162,6 +182,31 @@ macro_rules! table {
     };
 }
 
+#[doc(hidden)]
+#[macro_export]
+macro_rules! shape {
+    () => {
+        $crate::sys::Shape::None
+    };
+    (fills) => {
+        $crate::sys::Shape::Fills
+    };
+    (reads) => {
+        $crate::sys::Shape::Reads
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! plain {
+    () => {
+        None
+    };
+    ($plain:path) => {
+        Some($plain as $crate::PlainEntry)
+    };
+}
+
 /// A method that no name leads to: what a relay runs.
 #[macro_export]
 macro_rules! unnamed {
@@ -173,6 +218,9 @@ macro_rules! unnamed {
             min: 0,
             max: 0,
             entry: $entry as $crate::Entry,
+            shape: $crate::sys::Shape::None,
+            most: 0,
+            plain: None,
         }
     };
 }

@@ -214,33 +214,6 @@ fn a_scratch_scalar_serves_until_it_is_kept() {
 }
 
 #[test]
-fn a_room_changes_nothing_until_it_is_filled() {
-    in_perl(|perl| {
-        let target = Sv::bytes(perl, b"before");
-        {
-            let quiet = perl.quiet().unwrap();
-            let mut room = target.as_arg().room(quiet, 100).unwrap();
-            let space = room.space();
-            assert_eq!(space.len(), 100);
-        }
-        assert_eq!(text(perl, &target), "before");
-        {
-            let quiet = perl.quiet().unwrap();
-            let mut room = target.as_arg().room(quiet, 100).unwrap();
-            write(room.space(), b"after");
-            room.filled(5);
-        }
-        assert_eq!(text(perl, &target), "after");
-        let read_only = eval(perl, "Internals::SvREADONLY(our $ro = 'x', 1); \\$ro");
-        let quiet = perl.quiet().unwrap();
-        assert!(
-            read_only.as_arg().room(quiet, 1).is_none(),
-            "a reference is no buffer"
-        );
-    });
-}
-
-#[test]
 fn perl_is_not_quiet_with_a_handler_or_the_watched_variable() {
     in_perl(|perl| {
         assert!(perl.quiet().is_some());

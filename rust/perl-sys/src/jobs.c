@@ -1,0 +1,192 @@
+/* The pieces of Perl code that are run protected: what may run code of the
+ * program's, or die. */
+#include "boundary.h"
+
+static SV *
+plx_errsv_copy(pTHX)
+{
+    SV *const err = ERRSV;
+    return SvOK(err) && (SvROK(err) || SvCUR(err)) ? newSVsv(err) : NULL;
+}
+
+static void
+plx_errsv_restore(pTHX_ SV *saved)
+{
+    if (saved) {
+        sv_setsv(ERRSV, saved);
+        SvREFCNT_dec(saved);
+    }
+}
+
+/* Like plx_protect, for code that the program wrote: it sees the $@ and $^S it
+ * would see without the eval around it, and what it leaves in $@ stays. */
+static plx_status
+plx_protect_callback(pTHX_ plx_job *job)
+{
+    plx_status status;
+    SV *err = plx_errsv_copy(aTHX);
+    job->value = err;
+    job->iv[1] = PL_in_eval;
+    status = plx_protect(aTHX_ job);
+    if (status == PLX_DONE) {
+        err = job->value;
+    }
+    plx_errsv_restore(aTHX_ err);
+    job->value = NULL;
+    return status;
+}
+
+/* Calls job->code. Leaves the values on the stack, and says how many there are. */
+static I32
+plx_call_code(pTHX_ plx_job *job, I32 flags)
+{
+    dSP;
+    size_t i;
+    I32 count;
+    SV *const err = job->value;
+    const U8 in_eval = PL_in_eval;
+
+    if (err)
+        sv_setsv(ERRSV, err);
+    PL_in_eval = (U8)job->iv[1];
+    PUSHMARK(SP);
+    EXTEND(SP, (SSize_t)job->argc);
+    for (i = 0; i < job->argc; i++)
+        PUSHs(job->args[i]);
+    PUTBACK;
+    errno = 0;
+    count = call_sv(job->code, flags);
+    job->error = errno;
+    PL_in_eval = in_eval;
+    job->value = plx_errsv_copy(aTHX);
+    SvREFCNT_dec(err);
+    return count;
+}
+
+static long long
+plx_integer(pTHX_ SV *sv)
+{
+#ifdef USE_64_BIT_ALL
+    return SvIV(sv);
+#else
+    return strtoll(SvPV_nolen(sv), NULL, 10);
+#endif
+}
+
+static void
+plx_run_call(pTHX_ plx_job *job)
+{
+    dSP;
+    SV *sv;
+    plx_call_code(aTHX_ job, G_SCALAR);
+    SPAGAIN;
+    sv = POPs;
+    PUTBACK;
+    SvGETMAGIC(sv);
+    job->defined = SvOK(sv);
+    job->iv[0] = SvIV_nomg(sv);
+}
+
+static void
+plx_run_call_pair(pTHX_ plx_job *job)
+{
+    dSP;
+    job->count = plx_call_code(aTHX_ job, G_LIST);
+    SPAGAIN;
+    if (job->count == 2) {
+        SV *second = POPs;
+        SV *first = POPs;
+        job->iv[0] = plx_integer(aTHX_ first);
+        job->iv[1] = plx_integer(aTHX_ second);
+    }
+    else {
+        SP -= job->count;
+    }
+    PUTBACK;
+}
+
+static void
+plx_run_call_discard(pTHX_ plx_job *job)
+{
+    plx_call_code(aTHX_ job, G_SCALAR | G_DISCARD);
+}
+
+static void
+plx_run_uv(pTHX_ plx_job *job)
+{
+    job->uv = SvUV(job->sv);
+}
+
+static void
+plx_run_iv(pTHX_ plx_job *job)
+{
+    job->iv[0] = SvIV(job->sv);
+}
+
+static void
+plx_run_integer(pTHX_ plx_job *job)
+{
+    job->iv[0] = plx_integer(aTHX_ job->sv);
+}
+
+static void
+plx_run_get(pTHX_ plx_job *job)
+{
+    SvGETMAGIC(job->sv);
+}
+
+/* job->value becomes a scalar of the caller's own that holds job->sv's bytes. */
+static void
+plx_run_bytes(pTHX_ plx_job *job)
+{
+    SV *const sv = job->sv;
+    SV *copy;
+    SvGETMAGIC(sv);
+    job->defined = SvOK(sv);
+    if (!job->defined)
+        return;
+    copy = sv_newmortal();
+    if (SvPOK(sv))
+        sv_setsv_nomg(copy, sv);
+    else
+        sv_copypv_nomg(copy, sv);
+    if (SvUTF8(copy) && !sv_utf8_downgrade(copy, TRUE))
+        croak("Wide character in %s", (const char *)job->code);
+    job->value = SvREFCNT_inc_simple_NN(copy);
+}
+
+static void
+plx_run_assign(pTHX_ plx_job *job)
+{
+    SV *const sv = job->sv;
+    if (SvTYPE(sv) > SVt_PVLV || (isGV_with_GP(sv) && !SvFAKE(sv)))
+        croak("Can't store data in a %s, only in a scalar", sv_reftype(sv, 0));
+    sv_setsv(sv, job->value);
+    SvSETMAGIC(sv);
+}
+
+static void
+plx_run_signals(pTHX_ plx_job *job)
+{
+    PERL_UNUSED_ARG(job);
+    PERL_ASYNC_CHECK();
+}
+
+#define PLX_JOB(name, how)                    \
+    plx_status plx_do_##name(void *perl, plx_job *job) \
+    {                                         \
+        dTHXa(perl);                          \
+        job->run = plx_run_##name;            \
+        return how(aTHX_ job);                \
+    }
+
+PLX_JOB(call, plx_protect_callback)
+PLX_JOB(call_discard, plx_protect_callback)
+PLX_JOB(call_pair, plx_protect_callback)
+PLX_JOB(uv, plx_protect)
+PLX_JOB(iv, plx_protect)
+PLX_JOB(integer, plx_protect)
+PLX_JOB(get, plx_protect)
+PLX_JOB(bytes, plx_protect)
+PLX_JOB(assign, plx_protect)
+PLX_JOB(signals, plx_protect)
