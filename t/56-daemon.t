@@ -1,0 +1,195 @@
+# The daemon is killed, restarted or stopped for a while in the middle of each kind of
+# transfer: an exception, or for a while only a delay, and the program connects again.
+use strict;
+use warnings;
+
+use POSIX ();
+use Test::More;
+use Time::HiRes ();
+use lib 't/lib';
+use StreamTest qw(libvirtd);
+
+my $daemon = daemon();
+my $size = 6 << 20;
+my $content = pattern($size);
+$daemon->volume('source', undef, $content);
+$daemon->volume('target', $size);
+sparse_file($daemon->pool_dir . '/holes', map { (hole => 1 << 20, data => 1 << 20) } 1 .. 4);
+$daemon->adopt('holes');
+$SIG{PIPE} = 'IGNORE';
+
+my %flag = (
+    download => Sys::Virt::StorageVol::VOL_DOWNLOAD_SPARSE_STREAM,
+    upload => Sys::Virt::StorageVol::VOL_UPLOAD_SPARSE_STREAM,
+);
+
+sub opened {
+    my ($way, $name, $sparse) = @_;
+    my $conn = Sys::Virt->new(uri => $daemon->uri);
+    my $st = $conn->new_stream;
+    $conn->get_storage_volume_by_path($daemon->pool_dir . "/$name")
+        ->$way($st, 0, 0, $sparse ? $flag{$way} : 0);
+    return $st;
+}
+
+# Each calls $meanwhile once it is under way.
+my $big = 'y' x 65_536;
+my %transfer = (
+    recv => sub {
+        my ($meanwhile) = @_;
+        my $st = opened(download => 'source');
+        $st->recv(my $data, 65_536);
+        $meanwhile->();
+        1 while $st->recv($data, 65_536) > 0;
+        $st->finish;
+    },
+    send => sub {
+        my ($meanwhile) = @_;
+        my $st = opened(upload => 'target');
+        $st->send($big, 65_536);
+        $meanwhile->();
+        $st->send($big, 65_536) for 1 .. 90;
+        $st->finish;
+    },
+    recv_all => sub {
+        my ($meanwhile) = @_;
+        my ($st, $calls) = (opened(download => 'source'), 0);
+        $st->recv_all(sub { $meanwhile->() if !$calls++; $_[2] });
+        $st->finish;
+    },
+    send_all => sub {
+        my ($meanwhile) = @_;
+        my ($st, $calls) = (opened(upload => 'target'), 0);
+        $st->send_all(sub {
+            $meanwhile->() if ++$calls == 2;
+            return 0 if $calls > 90;
+            $_[1] = $big;
+            return 65_536;
+        });
+        $st->finish;
+    },
+    sparse_recv_all => sub {
+        my ($meanwhile) = @_;
+        my ($st, $calls) = (opened(download => 'holes', 1), 0);
+        $st->sparse_recv_all(sub { $meanwhile->() if !$calls++; $_[2] }, sub { 0 });
+        $st->finish;
+    },
+    sparse_send_all => sub {
+        my ($meanwhile) = @_;
+        my ($st, $calls) = (opened(upload => 'target', 1), 0);
+        $st->sparse_send_all(sub { $_[1] = 'z' x $_[2]; $_[2] }, sub {
+            $meanwhile->() if ++$calls == 3;
+            return $calls > 90 ? (0, 0) : ($calls % 2, 65_536);
+        }, sub { 0 });
+        $st->finish;
+    },
+);
+
+sub descriptors { my @all = glob '/proc/self/fd/*'; return scalar @all }
+
+for my $name (sort keys %transfer) {
+    my $before = descriptors();
+    is error_of(sub { $transfer{$name}->(sub { }) }), undef, "$name: undisturbed";
+    isa_ok error_of(sub { $transfer{$name}->(sub { $daemon->kill }) }), 'Sys::Virt::Error', "$name: killed";
+    isa_ok error_of(sub { opened(download => 'source') }), 'Sys::Virt::Error', 'no daemon: a new connection';
+    $daemon->launch;
+    isa_ok error_of(sub { $transfer{$name}->(sub { $daemon->restart }) }), 'Sys::Virt::Error', "$name: restarted";
+    is error_of(sub { $transfer{$name}->(sub { }) }), undef, 'it works on a new connection';
+    is error_of(sub { $transfer{$name}->(sub { stopped(0.7) }) }), undef, "$name: stopped for a while";
+    cmp_ok descriptors(), '<=', $before, 'no descriptor is left open';
+}
+
+# Goes on by itself after so many seconds, whatever this process waits for.
+my $waker;
+sub stopped {
+    my ($seconds) = @_;
+    $daemon->pause;
+    my $pid = $daemon->pid;
+    waitpid $waker, 0 if $waker;
+    $waker = fork // die "cannot fork: $!";
+    return if $waker;
+    Time::HiRes::sleep($seconds);
+    kill CONT => $pid;
+    POSIX::_exit(0);
+}
+waitpid $waker, 0 if $waker;
+
+# The loop is libvirt's own; a child, since a process has only one.
+my $EVENTS = <<'EOP';
+use strict; use warnings; use Sys::Virt;
+$| = 1;
+$SIG{PIPE} = 'IGNORE';
+my ($uri, $path, $way, $pid) = @ARGV;
+Sys::Virt::Event::register_default();
+Sys::Virt::Event::add_timeout(20, sub { });
+my $conn = Sys::Virt->new(uri => $uri);
+my $st = $conn->new_stream(Sys::Virt::Stream::NONBLOCK);
+$conn->get_storage_volume_by_path($path)->$way($st, 0, 0);
+my ($calls, $end) = (0, '');
+# libvirt tells the stream of a closed connection nothing: it tells who asked about that.
+$conn->register_close_callback(sub { $end = 1 });
+my $big = 'x' x 65_536;
+my $mask = $way eq 'download' ? Sys::Virt::Stream::EVENT_READABLE : Sys::Virt::Stream::EVENT_WRITABLE;
+$st->add_callback($mask, sub {
+    kill KILL => $pid if ++$calls == 2;
+    $way eq 'download' ? $_[0]->recv(my $data, 65_536) : $_[0]->send($big, 65_536);
+});
+for (1 .. 500) {
+    next if eval { Sys::Virt::Event::run_default(); die $st->finish if $end; 1 };
+    print ref $@, "\n";
+    last;
+}
+EOP
+for my $way (qw(download upload)) {
+    my $path = $daemon->pool_dir . ($way eq 'download' ? '/source' : '/target');
+    ok_perl($EVENTS, "Sys::Virt::Error\n", "$way by events: killed", deadline => 60,
+        args => [$daemon->uri, $path, $way, $daemon->pid]);
+    $daemon->kill;
+    $daemon->launch;
+}
+
+# A daemon that does not answer: only a signal can end the wait.
+SKIP: {
+    skip 'the C binding never leaves such a call', 5 unless rust();
+    my %waiting = (
+        recv => [download => sub { my ($st) = @_; 1 while $st->recv(my $data, 1 << 20) > 0 }],
+        recv_all => [download => sub { $_[0]->recv_all(sub { $_[2] }) }],
+        send => [upload => sub { my ($st) = @_; 1 while $st->send($big, 65_536) > 0 }],
+        finish => [upload => sub { $_[0]->finish }],
+        abort => [download => sub { $_[0]->abort }],
+    );
+    for my $name (sort keys %waiting) {
+        my ($way, $code) = @{ $waiting{$name} };
+        my $got = run_perl(<<"EOP", deadline => 20, args => [$daemon->uri, $daemon->pool_dir, $way, $daemon->pid, $name]);
+use strict; use warnings; use Sys::Virt;
+my (\$uri, \$dir, \$way, \$pid, \$name) = \@ARGV;
+\$| = 1;
+my \$big = 'x' x 65_536;
+my \$conn = Sys::Virt->new(uri => \$uri);
+my \$st = \$conn->new_stream;
+\$conn->get_storage_volume_by_path("\$dir/" . (\$way eq 'download' ? 'source' : 'target'))->\$way(\$st, 0, 0);
+my %code = (
+    recv => sub { 1 while \$_[0]->recv(my \$data, 1 << 20) > 0 },
+    recv_all => sub { \$_[0]->recv_all(sub { \$_[2] }) },
+    send => sub { 1 while \$_[0]->send(\$big, 65_536) > 0 },
+    finish => sub { \$_[0]->finish },
+    abort => sub { \$_[0]->abort },
+);
+kill STOP => \$pid;
+my \$ran = 0;
+\$SIG{ALRM} = sub { \$ran++; die "alarm\\n" };
+alarm 1;
+eval { \$code{\$name}->(\$st); 1 } and print "ended\\n" or print \$@;
+print \$ran ? "ran\\n" : "not run\\n";
+kill CONT => \$pid;
+eval { \$st->recv(my \$data, 10); 1 } and print "still open\\n" or print "over\\n";
+undef \$st;
+print \$conn->get_library_version ? "connected\\n" : "lost\\n";
+EOP
+        kill CONT => $daemon->pid;
+        is_deeply $got, { out => "alarm\nran\nover\nconnected\n", err => '', status => 0, signal => 0, hang => 0 },
+            "a daemon that does not answer: $name" or diag explain $got;
+    }
+}
+
+done_testing;
