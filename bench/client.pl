@@ -45,8 +45,12 @@ if ($op =~ /send/) {
 my $sink = sub { $bytes += $_[2]; $calls++; $_[2] };
 my $named = sub { my ($st, $data, $n) = @_; $bytes += $n; $calls++; $n };
 
-my $prepared = $op =~ /send_all/ ? 'x' x SECTION : '';
-my $whole = substr $prepared, 0, length $prepared ? 262_120 : 0;
+my $prepared = '';
+my $whole = '';
+# A constant repeat would be made when perl compiles, for every operation.
+my $section = SECTION;
+$prepared = 'x' x $section if $op =~ /send_all/;
+$whole = substr $prepared, 0, 262_120 if $op eq 'send_all_assign';
 my $source = sub {
     my $n = $_[2];
     $n = $total - $pos if $n > $total - $pos;

@@ -1,5 +1,5 @@
 /* Runs a command and writes what the whole process cost to a file: user and
- * system seconds, wall seconds, peak resident KiB, wait status.  Written in C
+ * system seconds, wall seconds, peak resident KiB, page faults, wait status.  Written in C
  * because a process starts with the peak of what forked it: this one is small. */
 #include <signal.h>
 #include <stdio.h>
@@ -41,11 +41,11 @@ int main(int argc, char **argv)
         perror(argv[1]);
         return 2;
     }
-    fprintf(out, "%.6f %.6f %.6f %ld %d\n",
+    fprintf(out, "%.6f %.6f %.6f %ld %ld %d\n",
             (double)ru.ru_utime.tv_sec + (double)ru.ru_utime.tv_usec / 1e6,
             (double)ru.ru_stime.tv_sec + (double)ru.ru_stime.tv_usec / 1e6,
             (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9,
-            ru.ru_maxrss, status);
+            ru.ru_maxrss, ru.ru_minflt, status);
     fclose(out);
     return status != 0;
 }

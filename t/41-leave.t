@@ -149,15 +149,16 @@ eval {
 } or print "caught $@";
 print "not reached\n";
 CODE
+# As a plain exit does it: what is in scope goes before the END blocks run.
 my %told = (
-    plain => [7, "end 7\nfreed outer\n"],
-    zero => [0, "end 0\nfreed outer\n"],
-    'in eval' => [7, "end 7\nfreed outer\n"],
-    'in a loop' => [7, "freed inner\nend 7\nfreed outer\n"],
-    'in a sort' => [7, "end 7\nfreed outer\n"],
+    plain => [7, "freed outer\nend 7\n"],
+    zero => [0, "freed outer\nend 0\n"],
+    'in eval' => [7, "freed outer\nend 7\n"],
+    'in a loop' => [7, "freed inner\nfreed outer\nend 7\n"],
+    'in a sort' => [7, "freed outer\nend 7\n"],
     'in a destructor' => [7, "freed outer\nin\nend 7\n"],
-    'two levels' => [7, "end 7\nfreed outer\n"],
-    'die in END' => [9, "first end 7\nend 9\nfreed outer\n"],
+    'two levels' => [7, "freed outer\nend 7\n"],
+    'die in END' => [9, "freed outer\nfirst end 7\nend 9\n"],
 );
 sub exits {
     my ($slot, $how) = @_;

@@ -197,7 +197,7 @@ subtest '$@, $_ and the caller\'s errno' => sub {
         'send with the flag' => sub { $_[1]->send(upgraded("\xe9"), 1) },
         'send by an object' => sub { $_[1]->send('x', $number) },
         'send_hole' => sub { $_[1]->send_hole(4096) },
-        'send_hole, flags' => sub { $_[1]->send_hole('4096', $number) },
+        'send_hole, flags' => sub { $_[1]->send_hole('4096', bless [0], 'Some::Number') },
         'recv_all' => sub { $_[0]->recv_all(sub { $_[2] }) },
         'send_all' => sub { my $n = 0; $_[1]->send_all(sub { return 0 if $n++; $_[1] = 'x'; 1 }) },
         'sparse_send_all' => sub { my $n = 0; $_[1]->sparse_send_all(sub { 0 }, sub { $n++ ? (1, 0) : (0, 10) }, sub { 0 }) },

@@ -1,5 +1,5 @@
-# Sourced by the scripts that a new user runs: `needs build`, `needs test` install, on
-# Debian and Ubuntu, what this machine lacks for that, and nothing that it has.
+# Sourced by the scripts that a new user runs: `needs build`, `needs test`, `needs check`
+# install, on Debian and Ubuntu, what this machine lacks for that, and nothing that it has.
 # Sets PERL (Debian's, as that is the one with a packaged Sys::Virt) and PATH.
 
 PERL=${PERL:-/usr/bin/perl}
@@ -8,6 +8,13 @@ PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
 export PERL PATH
 
 has() { command -v "$1" >/dev/null 2>&1; }
+
+linkable() {
+    for library in /usr/lib/*/lib"$1".so /usr/lib/lib"$1".so /usr/lib64/lib"$1".so; do
+        [ -e "$library" ] && return 0
+    done
+    return 1
+}
 
 # The packages that `needs $1` is short of.
 lacking() {
@@ -23,6 +30,8 @@ lacking() {
     has cargo || echo cargo
     has rustc || echo rustc
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+    # The unit tests of the Rust side have a Perl of their own inside.
+    [ "$1" != check ] || linkable perl || echo libperl-dev
     [ "$1" = test ] || return 0
     has libvirtd || echo libvirt-daemon libvirt-daemon-system
     has virsh || echo libvirt-clients
@@ -44,7 +53,8 @@ needs() {
     root=
     if [ "$(id -u)" != 0 ]; then
         has sudo || { echo "Run this as root, or install sudo." >&2; exit 1; }
-        root="sudo"
+        root=sudo
+        $root true || { echo "Run this as root, or as a user whom sudo knows." >&2; exit 1; }
     fi
     # One unreachable source among several is no reason to give up.
     $root apt-get -qq update </dev/null || echo "apt-get update did not reach every source; going on" >&2

@@ -18,7 +18,7 @@ sub dir { return "$dir" }
 
 # An interrupted run ends like any other, so that all that cleans up does.
 sub take_signals {
-    for my $name (qw(INT TERM HUP)) {
+    for my $name (qw(INT TERM HUP PIPE)) {
         $SIG{$name} = sub {
             kill 'KILL', $child if $child && $$ == $owner;
             print STDERR "bench: ended by SIG$name\n";
@@ -34,7 +34,7 @@ sub run {
     my ($out, $err) = map { "$dir/$_" } qw(out err);
     $child = fork // die "cannot fork: $!";
     if (!$child) {
-        $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP);
+        $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP PIPE);
         # One and the same order of hashes makes instructions repeat.
         %ENV = (%ENV, PERL_HASH_SEED => 0, PERL_PERTURB_KEYS => 0, PYTHONHASHSEED => 0,
             PYTHONDONTWRITEBYTECODE => 1, LC_ALL => 'C', %$env);
@@ -99,14 +99,14 @@ sub python {
 # The clients there are, the one to compare with first. Each: name, title,
 # command, env, version.
 sub all {
-    my ($source) = @_;
-    my $top = Cwd::abs_path("$source/..");
+    my ($source, $blib) = @_;
     my @found = {
         name => 'client', title => 'C client', command => ["$dir/client"], env => {},
         version => 'libvirt ' . ok('libvirt', find('pkg-config'), '--modversion', 'libvirt') =~ s/\s+//gr,
     };
     # What -Mblib does, less the modules that it loads.
-    my @blib = -d "$top/blib" ? map { "-I$top/blib/$_" } qw(arch lib) : ();
+    $blib = Cwd::abs_path($blib) // $blib;
+    my @blib = -d $blib ? map { "-I$blib/$_" } qw(arch lib) : ();
     my @perl = ($^X, @blib, "$source/client.pl");
 
     for my $perl (
@@ -114,13 +114,13 @@ sub all {
         { name => 'rust', title => 'this library', env => { SYS_VIRT_STREAM => undef } },
     ) {
         if ($perl->{name} eq 'rust' && !@blib) {
-            print STDERR "bench: this library is not built (no blib): left out\n";
+            print STDERR "bench: this library is not built (no $blib): left out\n";
             next;
         }
         my ($status, $out, $err) = run($perl->{env}, @perl, '-', 'which');
         $status and die "$perl->{title}: $err";
         my ($virt, $version, $object) = split ' ', $out;
-        my $ours = $object =~ m{\Q$top/blib/} ? 1 : 0;
+        my $ours = $object =~ m{^\Q$blib/} ? 1 : 0;
         $ours == ($perl->{name} eq 'rust')
             or die "$perl->{title}: recv is answered by $object\n";
         push @found, { %$perl, command => [@perl],
@@ -145,17 +145,30 @@ sub once {
         @$in_front, @{ $client->{command} }, @args);
     die "$client->{title}: @args\n$out$err" if $status || $out !~ /^(\d+) (\d+)$/m;
     my %got = (bytes => $1, calls => $2, err => $err);
-    my ($user, $system, $wall, $peak) = split ' ', slurp("$dir/cost");
+    my ($user, $system, $wall, $peak, $faults) = split ' ', slurp("$dir/cost");
     die "$client->{title}: @args: $got{bytes} bytes\n"
         if $args[1] ne 'start' && $got{bytes} != $args[3];
-    return { %got, cpu => $user + $system, wall => $wall, peak => $peak / 1024 };
+    return { %got, cpu => $user + $system, wall => $wall, peak => $peak / 1024,
+        faults => $faults };
+}
+
+# With both on one processor, client and daemon take turns in one way only: the
+# pieces in which a packet arrives, and so the polls it takes, repeat.
+my @on_one;
+sub one_processor {
+    my ($daemon, $one) = @_;
+    my $taskset = find('taskset') || return;
+    my ($all, $first) = ok('taskset', $taskset, '-cp', $$) =~ /:\s*((\d+)\S*)/ or return;
+    ok('taskset', $taskset, '-acp', $one ? $first : $all, $daemon);
+    @on_one = $one ? ($taskset, '-c', $first) : ();
+    return;
 }
 
 # Instructions of a whole run, of all its threads.
 sub instructions {
     my ($client, $out, @args) = @_;
     my $valgrind = find('valgrind') || die "no valgrind\n";
-    my $got = once($client, [$valgrind, '--tool=callgrind', "--callgrind-out-file=$out"], @args);
+    my $got = once($client, [@on_one, $valgrind, '--tool=callgrind', "--callgrind-out-file=$out"], @args);
     $got->{err} =~ /Collected\s*:\s*(\d+)/ or die "callgrind: $got->{err}";
     return { %$got, instructions => $1 };
 }

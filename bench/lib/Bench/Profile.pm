@@ -25,16 +25,30 @@ sub of {
 
     my $text = sprintf "%s, %s: %.0f instructions a %s, %d units\n",
         $op->{title}, $client->{title}, $total, $op->{unit}, $units;
-    for my $inclusive (qw(no yes)) {
-        my ($one, $two) = map { $_->{$inclusive} } @got;
-        my %cost = map { $_ => ($two->{$_} - ($one->{$_} || 0)) / $units } keys %$two;
-        my @top = grep { $cost{$_} >= $total / 1000 }
-            sort { $cost{$b} <=> $cost{$a} || $a cmp $b } keys %cost;
-        splice @top, $MOST if @top > $MOST;
-        $text .= $inclusive eq 'yes' ? "  with what they call:\n" : "  in functions themselves:\n";
-        $text .= sprintf "  %12.1f %5.1f%%  %s\n", $cost{$_}, 100 * $cost{$_} / $total, $_ for @top;
-    }
+    my %own = difference($units, map { $_->{no} } @got);
+    my %all = difference($units, map { $_->{yes} } @got);
+    my %object;
+    $object{ /(\[.*\])$/ ? $1 : 'elsewhere' } += $own{$_} for keys %own;
+    $text .= "  by object:\n" . list($total, \%object, $MOST);
+    $text .= "  in functions themselves:\n" . list($total, \%own, $MOST);
+    # However little they take: these are what can be written otherwise.
+    my %ours = map { $_ => $own{$_} } grep { /\[(?:Stream|Virt)\.so\]$/ } keys %own;
+    $text .= "  in functions of the binding:\n" . list($total, \%ours, 2 * $MOST) if %ours;
+    $text .= "  with what they call:\n" . list($total, \%all, $MOST);
     return "$text\n";
+}
+
+sub difference {
+    my ($units, $one, $two) = @_;
+    return map { $_ => ($two->{$_} - ($one->{$_} || 0)) / $units } keys %$two;
+}
+
+sub list {
+    my ($total, $cost, $most) = @_;
+    my @top = grep { $cost->{$_} >= 1 }
+        sort { $cost->{$b} <=> $cost->{$a} || $a cmp $b } keys %$cost;
+    splice @top, $most if @top > $most;
+    return join '', map { sprintf "  %12.1f %5.1f%%  %s\n", $cost->{$_}, 100 * $cost->{$_} / $total, $_ } @top;
 }
 
 # name [object] => instructions

@@ -45,7 +45,7 @@ sub ratio {
         0 .. $#$runs;
     return '' if !@each;
     my @sorted = sort { $a <=> $b } @each;
-    return sprintf '%.2f', $each[0] if @each == 1;
+    return sprintf '%.2f', $each[0] if @each == 1 || $runs == $base;
     return sprintf '%.2f (%.2f-%.2f)', median(@each), @sorted[0, -1];
 }
 
@@ -58,7 +58,7 @@ sub commas {
 sub main_table {
     my (%run) = @_;
     my @rows = [qw(operation program), 'instructions', 'times C', 'CPU s', 'times C',
-        'wall s', 'times C', 'peak MiB', 'times C'];
+        'wall s', 'times C', 'peak MiB', 'times C', 'page faults'];
     for my $op (@{ $run{ops} }) {
         my $seen = $run{seen}{ $op->{op} } or next;
         my $base = $seen->{client};
@@ -75,6 +75,7 @@ sub main_table {
                     ratio($runs, $base->{full}, $field))
                     : ('', '');
             }
+            push @row, $got->{full} ? commas(medians($got->{full}, 'faults')) : '';
             push @rows, \@row;
         }
     }
@@ -87,17 +88,17 @@ sub memory_table {
     my %bare = map { $_ => medians($start->{$_}{full}, 'peak') } keys %$start;
     my @perls = grep { $_->{name} =~ /^(?:c|rust)$/ } @{ $run{clients} };
     my @rows = ['operation', 'MiB moved', 'C client', 'C + bare perl', 'C + connected perl',
-        map { ($_->{title}, '- (C + bare perl)') } @perls];
+        map { ($_->{title}, 'over bare', 'over connected') } @perls];
     for my $op (@{ $run{ops} }) {
         my $seen = $run{seen}{ $op->{op} };
         for my $kind (qw(quarter full)) {
             my $c = medians($seen->{client}{$kind}, 'peak') // next;
             my $sum = $c + $bare{perl};
-            my @row = ($op->{title}, $seen->{client}{$kind}[0]{bytes} / (1 << 20), $c, $sum,
-                defined $bare{c} ? $c - $bare{client} + $bare{c} : '');
+            my $connected = defined $bare{c} ? $c - $bare{client} + $bare{c} : undef;
+            my @row = ($op->{title}, $seen->{client}{$kind}[0]{bytes} / (1 << 20), $c, $sum, $connected // '');
             for my $perl (@perls) {
                 my $peak = medians($seen->{ $perl->{name} }{$kind}, 'peak');
-                push @row, $peak, $peak - $sum;
+                push @row, $peak, $peak - $sum, defined $connected ? $peak - $connected : '';
             }
             push @rows, [@row[0, 1], map { length ? sprintf '%.1f', $_ : '' } @row[2 .. $#row]];
         }

@@ -56,6 +56,8 @@ sub start {
 
 sub uri { return $_[0]{daemon}->uri }
 
+sub one_processor { return Bench::Clients::one_processor($_[0]{daemon}->pid, $_[1]) }
+
 # The volume that an operation is for; one to write always starts out empty.
 sub path {
     my ($self, $op) = @_;

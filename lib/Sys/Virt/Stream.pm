@@ -5,6 +5,7 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
+require Scalar::Util;
 require XSLoader;
 
 # Which code stands behind the package: this module's Rust, or the C binding's
@@ -80,14 +81,32 @@ sub _take_over {
 sub _guard_event_loops {
     no strict 'refs';
     no warnings 'redefine';
-    for my $sub (qw(run_default _run_handle_callback_helper _run_timeout_callback_helper)) {
-        my $name = "Sys::Virt::Event::$sub";
-        *$name = _relay(\&$name) if defined &$name;
+    require Sys::Virt::Event;    # Sys::Virt does not, and it must not come later
+    my $event = sub { my $name = "Sys::Virt::Event::$_[0]"; defined &$name ? \&$name : undef };
+
+    if (my $code = $event->('run_default')) {
+        *Sys::Virt::Event::run_default = _relay($code);
     }
-    for my $sub (map { ("_add_$_", "_update_$_", "_remove_$_") } qw(handle timeout)) {
-        my $name = "Sys::Virt::Event::$sub";
-        my $code = defined &$name ? \&$name : next;
-        *$name = sub { _guarded($code, @_) };
+    # A loop may be run from within a callback. libvirt counts on its not being
+    # called for the same watch or timer again before it has returned.
+    for my $sub (qw(_run_handle_callback_helper _run_timeout_callback_helper)) {
+        my $code  = $event->($sub) || next;
+        my $relay = _relay($code);
+        my %running;
+        *{"Sys::Virt::Event::$sub"} = Scalar::Util::set_prototype(sub {
+            return if $running{ $_[0] };
+            local $running{ $_[0] } = 1;
+            return &$relay;
+        }, prototype $code);
+    }
+    for my $kind (qw(handle timeout)) {
+        if (my $code = $event->("_add_$kind")) {
+            *{"Sys::Virt::Event::_add_$kind"} = sub { _guarded_add($code, @_) };
+        }
+        for my $sub ("_update_$kind", "_remove_$kind") {
+            my $code = $event->($sub) || next;
+            *{"Sys::Virt::Event::$sub"} = sub { _guarded($code, @_) };
+        }
     }
     return;
 }

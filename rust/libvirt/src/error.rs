@@ -58,6 +58,21 @@ impl Error {
         Error::of_streams(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
     }
 
+    /// What libvirt says of a stream that has been aborted.
+    pub(crate) fn closed() -> Error {
+        let message = b"operation failed: stream is closed".to_vec();
+        Error::of_streams(virt_sys::VIR_ERR_OPERATION_FAILED, message)
+    }
+
+    /// A hole of a length that there is none of.
+    pub fn hole(length: i64) -> Error {
+        let message = format!(
+            "invalid argument: a hole of {} bytes; its length is at least 0",
+            length
+        );
+        Error::of_streams(virt_sys::VIR_ERR_INVALID_ARG, message.into_bytes())
+    }
+
     /// No memory for `bytes` bytes.
     pub fn memory(bytes: usize) -> Error {
         let message = format!("out of memory: no room for {} bytes", bytes);

@@ -39,7 +39,9 @@ impl Stream {
                 number as *mut c_void,
                 None,
             )
-        })
+        })?;
+        self.held.called_back.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     pub fn update_callback(&self, events: i32) -> Result<(), Error> {
@@ -49,6 +51,8 @@ impl Stream {
 
     pub fn remove_callback(&self) -> Result<(), Error> {
         // SAFETY: the stream is alive while `self` is.
-        check(unsafe { sys::virStreamEventRemoveCallback(self.raw()) })
+        check(unsafe { sys::virStreamEventRemoveCallback(self.raw()) })?;
+        self.held.called_back.store(false, Ordering::Relaxed);
+        Ok(())
     }
 }

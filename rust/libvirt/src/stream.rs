@@ -37,9 +37,14 @@ pub enum Sent {
 
 /// One reference of libvirt's. Drop aborts a transfer that has not been ended
 /// and gives the reference back, unless a fork has left it to the parent.
-struct Held {
+pub(crate) struct Held {
     raw: ptr::NonNull<sys::_virStream>,
+    /// `finish` or `abort` has been called on the open stream, whatever came of it.
     ended: AtomicBool,
+    /// An abort was asked for from elsewhere, and may not have come to its end.
+    cut: AtomicBool,
+    /// libvirt has an event callback of it.
+    pub(crate) called_back: AtomicBool,
     pid: libc::pid_t,
 }
 
@@ -55,6 +60,8 @@ impl Held {
         Held {
             raw,
             ended: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            called_back: AtomicBool::new(false),
             pid: unsafe { libc::getpid() },
         }
     }
@@ -115,7 +122,7 @@ impl Drop for Errno {
 /// A stream. Clones are the same stream.
 #[derive(Clone)]
 pub struct Stream {
-    held: Arc<Held>,
+    pub(crate) held: Arc<Held>,
 }
 
 impl Stream {
@@ -156,6 +163,7 @@ impl Stream {
 
     /// Receives into `space`; `flags` as virStreamRecvFlags takes them.
     pub fn recv(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
+        self.refuse_if_cut()?;
         let start = space.as_mut_ptr() as *mut c_char;
         // SAFETY: the stream is alive while `self` is; libvirt writes at most
         // as many bytes as it is told.
@@ -196,6 +204,7 @@ impl Stream {
 
     /// Sends from `bytes`.
     pub fn send(&self, bytes: &[u8]) -> Result<Sent, Error> {
+        self.refuse_if_cut()?;
         // SAFETY: the stream is alive while `self` is.
         let sent =
             unsafe { sys::virStreamSend(self.raw(), bytes.as_ptr() as *const c_char, bytes.len()) };
@@ -215,31 +224,59 @@ impl Stream {
     }
 
     pub fn send_hole(&self, length: i64, flags: u32) -> Result<(), Error> {
+        if length < 0 {
+            return Err(Error::hole(length)); // the daemon would be left waiting
+        }
+        if self.has_ended() {
+            // A local stream that has ended has nothing left to put the hole in,
+            // and libvirt does not look: another call says what it should.
+            self.recv(&mut [], 0)?;
+        }
         // SAFETY: the stream is alive while `self` is.
         check(unsafe { sys::virStreamSendHole(self.raw(), length, flags) })
     }
 
-    /// Whether `finish` or `abort` has been called.
+    /// Whether `finish` or `abort` has been called on it since it was opened.
     pub fn has_ended(&self) -> bool {
         self.held.ended.load(Ordering::Relaxed)
     }
 
     pub fn finish(&self) -> Result<(), Error> {
+        self.held.ended.store(self.is_open(), Ordering::Relaxed);
         // SAFETY: the stream is alive while `self` is.
-        let rc = unsafe { sys::virStreamFinish(self.raw()) };
-        self.end(rc)
+        check(unsafe { sys::virStreamFinish(self.raw()) })
     }
 
     pub fn abort(&self) -> Result<(), Error> {
+        self.held.ended.store(self.is_open(), Ordering::Relaxed);
         // SAFETY: the stream is alive while `self` is.
-        let rc = unsafe { sys::virStreamAbort(self.raw()) };
-        self.end(rc)
+        check(unsafe { sys::virStreamAbort(self.raw()) })
     }
 
-    fn end(&self, rc: c_int) -> Result<(), Error> {
-        check(rc)?;
-        self.held.ended.store(true, Ordering::Relaxed);
+    /// Aborts the stream while a call on it is under way on another thread. That
+    /// may take its time: all other calls are refused from now on.
+    pub fn cut(&self) {
+        self.held.cut.store(true, Ordering::Relaxed);
+        // An error has nobody to go to: the stream ends with one already.
+        let _ = self.abort();
+    }
+
+    fn refuse_if_cut(&self) -> Result<(), Error> {
+        if self.held.cut.load(Ordering::Relaxed) {
+            return Err(Error::closed());
+        }
         Ok(())
+    }
+
+    /// Whether another call has opened it. (A call that every open stream has
+    /// another error for, and that changes nothing without a callback.)
+    fn is_open(&self) -> bool {
+        if self.has_ended() || self.held.called_back.load(Ordering::Relaxed) {
+            return true;
+        }
+        // SAFETY: the stream is alive while `self` is.
+        let tried = check(unsafe { sys::virStreamEventUpdateCallback(self.raw(), 0) });
+        !matches!(tried, Err(e) if e.code == sys::VIR_ERR_NO_SUPPORT as i32)
     }
 
     /// Whether a fork has left the stream to the parent process.

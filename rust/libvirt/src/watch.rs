@@ -119,6 +119,10 @@ pub fn watched<T: Send + 'static, E>(
             return Ok(Ok(result));
         }
         if let Err(error) = tick() {
+            // SAFETY: getpid has no conditions.
+            if worker.pid != unsafe { libc::getpid() } {
+                return Ok(Err(error)); // a child of a fork in there: none of its business
+            }
             let until = Instant::now() + PATIENCE;
             let left = || until.saturating_duration_since(Instant::now());
             if let Ok((interrupter, done)) = start(interrupt) {

@@ -29,6 +29,12 @@ thread_local! {
     static REGISTRY: RefCell<ManuallyDrop<Registry>> = RefCell::new(ManuallyDrop::new(HashMap::new()));
 }
 
+thread_local! {
+    /// Streams to be kept until the loop's turn is over. Not dropped with the thread.
+    static LATER: RefCell<ManuallyDrop<Vec<Rc<State>>>> =
+        const { RefCell::new(ManuallyDrop::new(Vec::new())) };
+}
+
 fn registered(number: usize) -> Option<Rc<Registration>> {
     REGISTRY.with(|registry| registry.borrow().get(&number).cloned())
 }
@@ -175,7 +181,8 @@ fn on_event(number: usize, events: i32) {
     let events = Sv::int(&perl, events.into());
 
     callback.running.set(callback.running.get() + 1);
-    let args = [registration.this.as_arg(), events.as_arg()];
+    let this = registration.this.as_arg().copy(&perl); // the callback may do what it likes with it
+    let args = [this.as_arg(), events.as_arg()];
     let result = registration.code.call_discard(&mut perl, &args);
     callback.running.set(callback.running.get() - 1);
 
@@ -185,6 +192,14 @@ fn on_event(number: usize, events: i32) {
     if callback.aborting.get() || (callback.running.get() == 0 && !callback.is_active()) {
         callback.uninstall(&state.stream);
     }
+    // libvirt's own frame may still use the stream when this has returned.
+    LATER.with(|later| later.borrow_mut().push(state));
+}
+
+/// Lets go of the streams whose callbacks have run, with no frame of theirs left.
+pub fn let_go() {
+    let streams = LATER.with(|later| std::mem::take(&mut **later.borrow_mut()));
+    drop(streams);
 }
 
 /// `add_callback(stref, events, cb)`
@@ -231,5 +246,6 @@ pub fn release_all(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
             state.callback.release(&state.stream);
         }
     }
+    let_go();
     Ok(Answer::Empty)
 }

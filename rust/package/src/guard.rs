@@ -5,58 +5,63 @@
 //! raised when those frames have returned: after our own call (`inside`), or
 //! after the XSUB of Sys::Virt that ran the loop (`relay`).
 
+use crate::events;
 use perlxs::{Answer, Args, Error, Handler, Perl, Xsub};
-use std::cell::Cell;
 
-thread_local! {
-    /// How many of our calls into libvirt are on the stack.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-}
-
-/// One of our calls into libvirt, counted as long as this lives.
-struct Inside;
-
-impl Inside {
-    fn enter() -> Inside {
-        DEPTH.with(|depth| depth.set(depth.get() + 1));
-        Inside
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        DEPTH.with(|depth| depth.set(depth.get() - 1));
-    }
-}
-
-/// Makes a call into libvirt under which Perl code may run. What that threw is
+/// Makes calls into libvirt under which Perl code may run. What that threw is
 /// the error.
-pub fn inside<T>(perl: &mut Perl, work: impl FnOnce() -> T) -> Result<T, Error> {
+pub fn inside<T>(
+    perl: &mut Perl,
+    work: impl FnOnce(&mut Perl) -> Result<T, Error>,
+) -> Result<T, Error> {
     let mark = perlxs::deferred();
-    let result = {
-        let _inside = Inside::enter();
-        work()
-    };
+    let result = work(perl);
     perlxs::raise_deferred(perl, mark)?;
-    Ok(result)
+    result
 }
 
-/// `_guarded(code, ...)`: calls `code` for libvirt. Under one of our calls what
-/// it throws is kept, and the answer is -1.
-pub fn guarded(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+fn guarded<T>(perl: &mut Perl, result: Result<T, Error>, failed: T) -> T {
+    result.unwrap_or_else(|error| {
+        perlxs::defer(perl, error);
+        failed
+    })
+}
+
+/// `_guarded_add(code, ...)`: calls `code` for libvirt, which wants a number; -1
+/// where it threw something.
+pub fn guarded_add(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let code = Handler::keep(perl, args.get(0));
-    match code.call(perl, &args.rest(1)) {
-        Ok(returned) => Ok(Answer::Int(returned.value)),
-        Err(error) if DEPTH.with(Cell::get) == 0 => Err(error),
-        Err(error) => {
-            perlxs::defer(perl, error);
-            Ok(Answer::Int(-1))
-        }
-    }
+    let result = code
+        .call(perl, &args.rest(1))
+        .map(|returned| returned.value);
+    Ok(Answer::Int(guarded(perl, result, -1)))
 }
 
-fn raise(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
-    perlxs::raise_deferred(perl, 0).map(|()| Answer::Empty)
+/// `_guarded(code, ...)`: calls `code` for libvirt, which wants nothing.
+pub fn guarded_call(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let code = Handler::keep(perl, args.get(0));
+    let result = code.call_discard(perl, &args.rest(1));
+    guarded(perl, result, ());
+    Ok(Answer::Empty)
+}
+
+/// What a relay asks: before the XSUB, given how many relays are on the stack,
+/// and after it, given what was answered before and one argument more.
+///
+/// What was kept until no relay was on the stack is raised first of all; one
+/// that runs within another leaves alone what that has to raise.
+fn raise(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let number = args.get(0).uv(perl)? as usize;
+    let mark = match args.optional(1) {
+        Some(_) => number,
+        None if number == 0 => 0,
+        None => return Ok(Answer::Int(perlxs::deferred() as i64)),
+    };
+    if mark == 0 {
+        events::let_go();
+    }
+    perlxs::raise_deferred(perl, mark)?;
+    Ok(Answer::Int(mark as i64))
 }
 
 static RAISE: Xsub = perlxs::unnamed!(raise);

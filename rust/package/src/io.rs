@@ -33,7 +33,9 @@ pub fn call_here<T>(
     state: &State,
     work: impl FnOnce(&Stream) -> Result<T, libvirt::Error>,
 ) -> Result<T, Error> {
-    guard::inside(perl, || work(&state.stream))?.map_err(|e| exception(perl, e))
+    guard::inside(perl, |perl| {
+        work(&state.stream).map_err(|e| exception(perl, e))
+    })
 }
 
 fn watched<T: Send + 'static>(
@@ -42,7 +44,7 @@ fn watched<T: Send + 'static>(
     work: impl FnOnce(&Stream) -> T + Send + 'static,
 ) -> Result<T, Error> {
     let (theirs, to_abort) = (stream.clone(), stream.clone());
-    let interrupt = move || drop(to_abort.abort());
+    let interrupt = move || to_abort.cut();
     libvirt::watched(
         move || work(&theirs),
         || perl.run_signal_handlers(),
@@ -72,7 +74,11 @@ pub fn recv_chunk(
     spare: &mut Vec<u8>,
     flags: u32,
 ) -> Result<Received, Error> {
-    let got = if needs_watch(perl, state) {
+    let unread = state.take_unread(libvirt::CHUNK);
+    let got = if !unread.is_empty() {
+        chunk.set(perl, &unread);
+        Received::Data(unread.len())
+    } else if needs_watch(perl, state) {
         let buffer = std::mem::take(spare);
         let (got, buffer) = recv_owned(perl, state, buffer, libvirt::CHUNK, flags)?;
         if let Received::Data(_) = got {
@@ -81,7 +87,7 @@ pub fn recv_chunk(
         *spare = buffer;
         got
     } else {
-        let space = chunk.room(perl, libvirt::CHUNK);
+        let space = chunk.room(perl, libvirt::CHUNK)?;
         let space = space.ok_or_else(|| exception(perl, libvirt::Error::memory(libvirt::CHUNK)))?;
         let got = call_here(perl, state, |stream| stream.recv(space, flags))?;
         if let Received::Data(len) = got {
@@ -96,7 +102,11 @@ pub fn recv_chunk(
 /// Sends from `bytes`, which no Perl code can change.
 pub fn send(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error> {
     if needs_watch(perl, state) {
-        let bytes = bytes.to_vec();
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(bytes.len())
+            .map_err(|_| exception(perl, libvirt::Error::memory(bytes.len())))?;
+        copy.extend_from_slice(bytes);
+        let bytes = copy;
         return call(perl, state, move |stream| stream.send(&bytes));
     }
     call_here(perl, state, |stream| stream.send(bytes))

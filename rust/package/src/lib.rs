@@ -45,7 +45,8 @@ perlxs::table! {
         remove_callback ("$")     ("st")                                         1..=1 => events::remove_callback;
 
         _release_callbacks ("")   ("")                                           0..=0 => events::release_all;
-        _guarded        ("$@")    ("code, ...")                                  1..=9 => guard::guarded;
+        _guarded        ("$@")    ("code, ...")                                  1..=9 => guard::guarded_call;
+        _guarded_add    ("$@")    ("code, ...")                                  1..=9 => guard::guarded_add;
         _relay          ("$")     ("code")                                       1..=1 => guard::relay;
     }
 }

@@ -1,6 +1,7 @@
 //! A stream's beginning and end.
 
 use crate::errors::exception;
+use crate::guard;
 use crate::io;
 use crate::state::{not_blessed, recognise, stream_of, State};
 use libvirt::{Call, Connection, Stream};
@@ -33,8 +34,10 @@ pub fn optional_flags(perl: &mut Perl, args: Args<'_>, at: usize) -> Result<u32,
 /// `finish(st)`
 pub fn finish(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "finish", Call::Finish)?;
-    let call = || io::call(perl, &state, |stream| stream.finish());
-    state.callback.ending(&state, false, call)?;
+    guard::inside(perl, |perl| {
+        let call = || io::call(perl, &state, |stream| stream.finish());
+        state.callback.ending(&state, false, call)
+    })?;
     Ok(Answer::Empty)
 }
 
@@ -43,11 +46,13 @@ pub fn abort(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "abort", Call::Abort)?;
     // An abort may run the callback, which belongs on this thread.
     let here = state.callback.is_active();
-    let call = || match here {
-        true => io::call_here(perl, &state, |stream| stream.abort()),
-        false => io::call(perl, &state, |stream| stream.abort()),
-    };
-    state.callback.ending(&state, true, call)?;
+    guard::inside(perl, |perl| {
+        let call = || match here {
+            true => io::call_here(perl, &state, |stream| stream.abort()),
+            false => io::call(perl, &state, |stream| stream.abort()),
+        };
+        state.callback.ending(&state, true, call)
+    })?;
     Ok(Answer::Empty)
 }
 
@@ -57,7 +62,11 @@ pub fn destroy(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         if let Some(state) = recognise(perl, object) {
             object.detach::<State>();
             object.clear_slot();
-            state.callback.release(&state.stream);
+            guard::inside(perl, |_| {
+                state.callback.release(&state.stream);
+                drop(state);
+                Ok(())
+            })?;
         }
     }
     Ok(Answer::Empty)

@@ -23,8 +23,7 @@ pub fn misuse(perl: &Perl, what: &str, why: &str) -> Error {
 /// ENOTTY is no failure of its own: Perl's `open` leaves it behind.
 pub fn failed(returned: &Returned) -> bool {
     let enotty = 25;
-    (returned.value as i32) < 0
-        || (!returned.defined && returned.errno != 0 && returned.errno != enotty)
+    returned.value < 0 || (!returned.defined && returned.errno != 0 && returned.errno != enotty)
 }
 
 /// Refuses a non-blocking stream, as libvirt's loops do.
@@ -104,7 +103,7 @@ impl Sink {
         let mut offset = 0;
         while offset < len {
             let count = Sv::int(perl, (len - offset) as i64);
-            let data = self.chunk.from(perl, offset);
+            let data = self.chunk.from(perl, offset)?;
             let returned = self
                 .handler
                 .call(perl, &[self.stref.as_arg(), data, count.as_arg()])?;
@@ -115,7 +114,7 @@ impl Sink {
                 let why = "it returned undef, not the number of bytes it has processed";
                 return Err(misuse(perl, "recv handler", why));
             }
-            offset += returned.value as i32 as usize;
+            offset = offset.saturating_add(returned.value as usize);
             perl.run_signal_handlers()?;
         }
         Ok(())

@@ -62,6 +62,10 @@ impl Source {
                 let (in_data, length) = holes
                     .call_pair(perl, &[self.stref.as_arg()])?
                     .map_err(|errno| failure(perl, "send holeHandler", errno))?;
+                if length < 0 {
+                    let why = format!("it returned a length of {}", length);
+                    return Err(misuse(perl, "send holeHandler", &why));
+                }
                 if in_data as i32 == 0 && length != 0 {
                     self.hole(perl, state, skip, length)?;
                     continue;
@@ -104,7 +108,7 @@ impl Source {
     /// Returns how many were sent; 0 at the end of the source.
     fn step(&mut self, perl: &mut Perl, state: &State, want: usize) -> Result<usize, Error> {
         let count = Sv::int(perl, want as i64);
-        let data = self.data.empty(perl);
+        let data = self.data.empty(perl)?;
         let returned = self
             .handler
             .call(perl, &[self.stref.as_arg(), data, count.as_arg()])?;
@@ -112,11 +116,13 @@ impl Source {
             return Err(failure(perl, "send handler", returned.errno));
         }
         perl.run_signal_handlers()?;
-        let claimed = returned.value as i32 as usize;
+        let claimed = usize::try_from(returned.value).unwrap_or(usize::MAX);
         if want == 0 || claimed == 0 {
             return Ok(0);
         }
-        self.send(perl, state, claimed)
+        let sent = self.send(perl, state, claimed)?;
+        self.data.used(perl);
+        Ok(sent)
     }
 
     /// Sends the first `claimed` bytes of what the handler supplied.

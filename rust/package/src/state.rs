@@ -4,12 +4,15 @@ use crate::errors::exception;
 use crate::events::Callback;
 use libvirt::{Call, Stream};
 use perlxs::{Arg, Error, Object, Perl};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 /// What hangs on a stream object.
 pub struct State {
     pub stream: Stream,
     pub callback: Callback,
+    /// Received, but not delivered: what it was received for could not take it.
+    unread: RefCell<Vec<u8>>,
     /// The flags it was made with, where it was made here.
     flags: Option<u32>,
 }
@@ -19,6 +22,7 @@ impl State {
         Rc::new(State {
             stream,
             callback: Callback::new(),
+            unread: RefCell::default(),
             flags,
         })
     }
@@ -29,8 +33,30 @@ impl State {
             .map_or(false, |flags| flags & libvirt::NONBLOCK != 0)
     }
 
-    /// Aborts the stream, whatever comes of it.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.borrow().is_empty()
+    }
+
+    /// Keeps `bytes` for the next to ask.
+    pub fn put_back(&self, bytes: &[u8]) {
+        self.unread.borrow_mut().splice(..0, bytes.iter().copied());
+    }
+
+    /// At most `most` of the bytes that were put back; the stream's end drops them.
+    pub fn take_unread(&self, most: usize) -> Vec<u8> {
+        let mut unread = self.unread.borrow_mut();
+        if self.stream.has_ended() {
+            unread.clear();
+        }
+        let end = unread.len().min(most);
+        unread.drain(..end).collect()
+    }
+
+    /// Aborts the stream, whatever comes of it. A forked child leaves it to its parent.
     pub fn abandon(&self) {
+        if self.stream.is_inherited() || self.stream.has_ended() {
+            return;
+        }
         // An error here has nobody to go to: the stream ends with one already.
         let _ = self.callback.ending(self, true, || self.stream.abort());
     }

@@ -25,11 +25,17 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
             "Modification of a read-only value attempted",
         ));
     }
-    let (got, bytes) = io::recv_owned(perl, &state, Vec::new(), want, flags)?;
+    let unread = state.take_unread(want);
+    let (got, bytes) = match unread.len() {
+        0 => io::recv_owned(perl, &state, unread, want, flags)?,
+        len => (Received::Data(len), unread),
+    };
     if !bytes.is_empty() {
         let value = Sv::bytes(perl, &bytes);
-        drop(bytes);
-        data.assign(perl, value)?;
+        if let Err(error) = data.assign(perl, value) {
+            state.put_back(&bytes);
+            return Err(error);
+        }
     }
     Ok(Answer::Int(received(got)))
 }
@@ -37,6 +43,9 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 /// The same for a plain call: straight into the scalar's own buffer.
 pub fn recv_plain(perl: &Perl, mut call: Plain<'_>) -> Option<Result<i64, Error>> {
     let state: &State = call.object()?;
+    if state.has_unread() {
+        return None;
+    }
     let flags = call.flags();
     let got = state.stream.recv(call.space(), flags);
     Some(got.map(received).map_err(|e| exception(perl, e)))

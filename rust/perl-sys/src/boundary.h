@@ -16,6 +16,10 @@
 #else
 #  define aTHX_PERL NULL
 #endif
+#ifndef G_LIST /* before Perl 5.34 */
+#  define G_LIST G_ARRAY
+#endif
+#define PLX_MOST_ARGS 9 /* of any method; the table is checked for it */
 #define XSANY_OF(cv) (CvXSUBANY(cv).any_ptr)
 
 /* How protected Perl code ended. */
@@ -40,6 +44,8 @@ typedef struct plx_job {
     int error;       /* errno as the handler left it */
     int finished;
     OP *op;          /* the caller's */
+    SV *err;         /* $@ as the caller had it, and then as the job left it */
+    int in_eval;     /* PL_in_eval of the caller */
     SV *exception;
 } plx_job;
 

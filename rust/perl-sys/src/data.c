@@ -127,6 +127,38 @@ plx_scratch_pristine(SV *sv)
     return SvREFCNT(sv) == 1 && SvTYPE(sv) >= SVt_PV && plx_is_plain(sv);
 }
 
+/* Where the scalar's buffer is: a handler that assigns to the scalar may put
+ * another in its place. */
+const char *plx_scratch_buffer(SV *sv) { return SvTYPE(sv) >= SVt_PV ? SvPVX_const(sv) : NULL; }
+
+/* Gives the scalar's buffer back. */
+void
+plx_scratch_drop(void *perl, SV *sv)
+{
+    dTHXa(perl);
+    if (plx_is_plain(sv) && SvTYPE(sv) >= SVt_PV) {
+        sv_setpvs(sv, "");
+        SvPV_free(sv);
+        SvPV_set(sv, NULL);
+        SvLEN_set(sv, 0);
+        (void)SvOK_off(sv);
+    }
+}
+
+/* Buffers of the size that transfers use come and go with every piece. glibc
+ * would map and unmap memory for each, until a block as large has been freed
+ * once (see mallopt(3)). */
+void
+plx_settle_heap(void)
+{
+    static int settled;
+    if (!settled) {
+        void *volatile block = malloc(1 << 20);
+        free(block);
+        settled = 1;
+    }
+}
+
 /* `sv` has the value of `from` (whose buffer it shares, where that is worth it). */
 void
 plx_scratch_share(void *perl, SV *sv, SV *from)
@@ -140,6 +172,7 @@ plx_scratch_set(void *perl, SV *sv, const char *bytes, STRLEN len)
 {
     dTHXa(perl);
     sv_setpvn(sv, bytes, len);
+    SvUTF8_off(sv);
 }
 
 /* --- objects --- */

@@ -2,38 +2,13 @@
  * program's, or die. */
 #include "boundary.h"
 
-static SV *
-plx_errsv_copy(pTHX)
-{
-    SV *const err = ERRSV;
-    return SvOK(err) && (SvROK(err) || SvCUR(err)) ? newSVsv(err) : NULL;
-}
-
-static void
-plx_errsv_restore(pTHX_ SV *saved)
-{
-    if (saved) {
-        sv_setsv(ERRSV, saved);
-        SvREFCNT_dec(saved);
-    }
-}
-
-/* Like plx_protect, for code that the program wrote: it sees the $@ and $^S it
- * would see without the eval around it, and what it leaves in $@ stays. */
+/* Like plx_protect, for code that the program wrote: $^S is what it would be
+ * without the eval around it, and so is a death that nobody catches. */
 static plx_status
 plx_protect_callback(pTHX_ plx_job *job)
 {
-    plx_status status;
-    SV *err = plx_errsv_copy(aTHX);
-    job->value = err;
-    job->iv[1] = PL_in_eval;
-    status = plx_protect(aTHX_ job);
-    if (status == PLX_DONE) {
-        err = job->value;
-    }
-    plx_errsv_restore(aTHX_ err);
-    job->value = NULL;
-    return status;
+    job->in_eval = PL_in_eval;
+    return plx_protect(aTHX_ job);
 }
 
 /* Calls job->code. Leaves the values on the stack, and says how many there are. */
@@ -43,12 +18,9 @@ plx_call_code(pTHX_ plx_job *job, I32 flags)
     dSP;
     size_t i;
     I32 count;
-    SV *const err = job->value;
     const U8 in_eval = PL_in_eval;
 
-    if (err)
-        sv_setsv(ERRSV, err);
-    PL_in_eval = (U8)job->iv[1];
+    PL_in_eval = (U8)job->in_eval;
     PUSHMARK(SP);
     EXTEND(SP, (SSize_t)job->argc);
     for (i = 0; i < job->argc; i++)
@@ -58,8 +30,6 @@ plx_call_code(pTHX_ plx_job *job, I32 flags)
     count = call_sv(job->code, flags);
     job->error = errno;
     PL_in_eval = in_eval;
-    job->value = plx_errsv_copy(aTHX);
-    SvREFCNT_dec(err);
     return count;
 }
 
@@ -96,6 +66,7 @@ plx_run_call_pair(pTHX_ plx_job *job)
     if (job->count == 2) {
         SV *second = POPs;
         SV *first = POPs;
+        job->defined = SvOK(first) && SvOK(second);
         job->iv[0] = plx_integer(aTHX_ first);
         job->iv[1] = plx_integer(aTHX_ second);
     }
@@ -166,6 +137,12 @@ plx_run_assign(pTHX_ plx_job *job)
 }
 
 static void
+plx_run_release(pTHX_ plx_job *job)
+{
+    SvREFCNT_dec_NN(job->sv);
+}
+
+static void
 plx_run_signals(pTHX_ plx_job *job)
 {
     PERL_UNUSED_ARG(job);
@@ -189,4 +166,5 @@ PLX_JOB(integer, plx_protect)
 PLX_JOB(get, plx_protect)
 PLX_JOB(bytes, plx_protect)
 PLX_JOB(assign, plx_protect)
+PLX_JOB(release, plx_protect)
 PLX_JOB(signals, plx_protect)

@@ -47,6 +47,8 @@ pub struct Job {
     pub error: c_int,
     pub finished: c_int,
     pub op: *mut c_void,
+    pub err: *mut Sv,
+    pub in_eval: c_int,
     pub exception: *mut Sv,
 }
 
@@ -151,6 +153,7 @@ extern "C" {
     pub fn plx_do_get(perl: *mut c_void, job: *mut Job) -> Status;
     pub fn plx_do_bytes(perl: *mut c_void, job: *mut Job) -> Status;
     pub fn plx_do_assign(perl: *mut c_void, job: *mut Job) -> Status;
+    pub fn plx_do_release(perl: *mut c_void, job: *mut Job) -> Status;
     pub fn plx_do_signals(perl: *mut c_void, job: *mut Job) -> Status;
 
     // data.c
@@ -178,6 +181,9 @@ extern "C" {
     pub fn plx_scratch_room(perl: *mut c_void, sv: *mut Sv, cap: usize) -> *mut c_char;
     pub fn plx_scratch_filled(sv: *mut Sv, len: usize);
     pub fn plx_scratch_pristine(sv: *mut Sv) -> c_int;
+    pub fn plx_scratch_buffer(sv: *mut Sv) -> *const c_char;
+    pub fn plx_scratch_drop(perl: *mut c_void, sv: *mut Sv);
+    pub fn plx_settle_heap();
     pub fn plx_scratch_share(perl: *mut c_void, sv: *mut Sv, from: *mut Sv);
     pub fn plx_scratch_set(perl: *mut c_void, sv: *mut Sv, bytes: *const c_char, len: usize);
     pub fn plx_object(reference: *mut Sv) -> *mut Sv;
@@ -189,6 +195,5 @@ extern "C" {
     pub fn plx_clear_slot(object: *mut Sv);
     pub fn plx_signal_pending(perl: *mut c_void) -> c_int;
 
-    // boot.c
     pub fn plx_new_relay(perl: *mut c_void, code: *mut Sv, method: *const c_void) -> *mut Sv;
 }

@@ -6,7 +6,7 @@
 
 /* The arguments of the method that runs: Perl's stack holds no counts of them. */
 typedef struct plx_frame {
-    SV **args;
+    SV *args[PLX_MOST_ARGS]; /* a copy: Perl code may move Perl's stack, too */
     I32 items;
     int pinned;
     struct plx_frame *outer;
@@ -15,12 +15,22 @@ typedef struct plx_frame {
 typedef struct {
     CV *runner;          /* an XSUB that runs `job`: what call_sv can wrap in an eval */
     plx_job *job;
+    I32 turns;           /* relays on the stack */
     plx_frame *frame;    /* the innermost method's */
     const char *watched; /* a package variable's name */
     GV *watched_gv;
 } my_cxt_t;
 START_MY_CXT
 
+static SV *
+plx_errsv_copy(pTHX)
+{
+    SV *const err = ERRSV;
+    return SvOK(err) && !(SvPOK(err) && !SvCUR(err)) ? newSVsv(err) : NULL;
+}
+
+/* Runs the job. It sees the $@ it would see without the eval around it, and what
+ * it leaves there is for the caller. */
 XS(plx_run_job);
 XS(plx_run_job)
 {
@@ -28,12 +38,20 @@ XS(plx_run_job)
     dMY_CXT;
     plx_job *job = MY_CXT.job;
     OP *const op = PL_op;
+    UNOP named;
     PERL_UNUSED_VAR(items);
+    if (job->err)
+        sv_setsv(ERRSV, job->err);
+    /* Warnings name the op that the program is in; its private flags are not for
+     * what runs here. */
+    named = *(UNOP *)job->op;
+    named.op_private = 0;
     ENTER;
-    PL_op = job->op; /* warnings name what the program did */
+    PL_op = (OP *)&named;
     job->run(aTHX_ job);
     LEAVE; /* before the op is ours again: call_sv has left it on the savestack */
     PL_op = op;
+    job->err = plx_errsv_copy(aTHX);
     job->finished = 1;
     XSRETURN_EMPTY;
 }
@@ -43,9 +61,11 @@ plx_context_fill(pTHX_ my_cxt_t *context)
 {
     context->runner = newXS(NULL, plx_run_job, __FILE__);
     context->job = NULL;
+    context->turns = 0;
     context->frame = NULL;
     context->watched_gv =
         context->watched ? gv_fetchpv(context->watched, GV_ADDMULTI, SVt_PV) : NULL;
+    SvREFCNT_inc(context->watched_gv); /* whatever becomes of its package */
 }
 
 void
@@ -72,14 +92,14 @@ XS(plx_clone)
 /* Perl code may free what the arguments are taken from: from the first piece
  * that runs they are held until the caller's next statement. */
 static void
-plx_frame_pin(pTHX_ plx_frame *frame)
+plx_frames_pin(pTHX_ plx_frame *frame)
 {
     I32 i;
-    if (!frame || frame->pinned)
-        return;
-    frame->pinned = 1;
-    for (i = 0; i < frame->items; i++)
-        sv_2mortal(SvREFCNT_inc_simple_NN(frame->args[i]));
+    for (; frame && !frame->pinned; frame = frame->outer) {
+        frame->pinned = 1;
+        for (i = 0; i < frame->items; i++)
+            sv_2mortal(SvREFCNT_inc_simple_NN(frame->args[i]));
+    }
 }
 
 static int
@@ -139,12 +159,15 @@ plx_quiet(void *perl)
     return !plx_is_watched(&MY_CXT) && !plx_has_signal_handlers(aTHX_PERL);
 }
 
-/* Runs `job` in an eval of its own, on a stack of its own.
+/* A savestack to begin with; Perl makes it larger. */
+#define PLX_SAVES 60
+
+/* Runs `job` in an eval of its own, on stacks of its own.
  *
- * The own stack makes last, next and goto to a place outside ordinary
- * exceptions. PL_mainstack is where exit stops unwinding: pointed at the own
- * stack, the frames of whoever called us stay whole until they have returned,
- * and the exit goes on from plx_answer_with. */
+ * The own argument stack makes last, next and goto to a place outside ordinary
+ * exceptions. An exit unwinds down to PL_mainstack, and all of the savestack:
+ * pointed at our own, the frames of whoever called us stay whole until they
+ * have returned, and the exit goes on from plx_answer_with. */
 plx_status
 plx_protect(pTHX_ plx_job *job)
 {
@@ -154,19 +177,27 @@ plx_protect(pTHX_ plx_job *job)
     int jump;
     OP *const op = PL_op;
     AV *const mainstack = PL_mainstack;
+    ANY *const saves = PL_savestack;
+    const I32 saves_ix = PL_savestack_ix;
+    const I32 saves_max = PL_savestack_max;
     const SSize_t mark = PL_markstack_ptr - PL_markstack;
+    const SSize_t floor = PL_tmps_floor;
+    const I32 scope = PL_scopestack_ix;
     plx_job *const outer = MY_CXT.job;
-    I32 scope;
+    SV *const before = plx_errsv_copy(aTHX);
+    SV *err = before;
     plx_status status;
 
-    plx_frame_pin(aTHX_ MY_CXT.frame);
+    plx_frames_pin(aTHX_ MY_CXT.frame);
     job->op = op;
     job->finished = 0;
     job->exception = NULL;
+    job->err = before;
     PUSHSTACKi(PERLSI_UNKNOWN);
-    ENTER;
-    SAVETMPS;
-    scope = PL_scopestack_ix;
+    Newx(PL_savestack, PLX_SAVES + SS_MAXPUSH, ANY);
+    PL_savestack_ix = 0;
+    PL_savestack_max = PLX_SAVES;
+    PL_tmps_floor = PL_tmps_ix; /* not saved: an exit would give it back too soon */
 
     JMPENV_PUSH(jump);
     if (jump == 0) {
@@ -175,27 +206,38 @@ plx_protect(pTHX_ plx_job *job)
         PUSHMARK(PL_stack_sp);
         call_sv((SV *)MY_CXT.runner, G_EVAL | G_VOID | G_DISCARD | G_NOARGS | G_NODEBUG);
     }
-    JMPENV_POP;
-
-    PL_mainstack = mainstack;
-    MY_CXT.job = outer;
-    if (jump == 0 && job->finished) {
-        status = PLX_DONE;
-    }
-    else if (jump == 0) {
-        status = PLX_DIED;
-        job->exception = newSVsv(ERRSV);
-        CLEAR_ERRSV();
-    }
     else {
-        status = PLX_EXIT;
         while (PL_scopestack_ix > scope)
             LEAVE;
         PL_markstack_ptr = PL_markstack + mark;
         PL_op = op;
     }
-    FREETMPS;
-    LEAVE;
+    JMPENV_POP;
+
+    PL_mainstack = mainstack;
+    MY_CXT.job = outer;
+    PL_tmps_floor = floor;
+    Safefree(PL_savestack);
+    PL_savestack = saves;
+    PL_savestack_ix = saves_ix;
+    PL_savestack_max = saves_max;
+    if (jump != 0) {
+        status = PLX_EXIT;
+    }
+    else if (job->finished) {
+        status = PLX_DONE;
+        err = job->err; /* the runner's own copy by now */
+        SvREFCNT_dec(before);
+    }
+    else {
+        status = PLX_DIED;
+        job->exception = newSVsv(ERRSV);
+        CLEAR_ERRSV();
+    }
+    if (err) {
+        sv_setsv(ERRSV, err);
+        SvREFCNT_dec(err);
+    }
     SPAGAIN;
     POPSTACK;
     return status;
@@ -249,12 +291,12 @@ XS(plx_dispatch)
             plx_plain_filled(aTHX_ args[1], (STRLEN)answer.iv);
     }
     if (answer.verdict == PLX_PASS) {
-        frame.args = args;
+        Copy(args, frame.args, items, SV *);
         frame.items = items;
         frame.pinned = 0;
         frame.outer = MY_CXT.frame;
         MY_CXT.frame = &frame;
-        plx_enter(aTHX_PERL, method, args, (size_t)items, &answer);
+        plx_enter(aTHX_PERL, method, frame.args, (size_t)items, &answer);
         MY_CXT.frame = frame.outer;
     }
     if (answer.verdict == PLX_INT) {
@@ -272,4 +314,63 @@ XS(plx_dispatch)
     EXTEND(SP, 1);
     PUSHs(answer.verdict == PLX_SV ? answer.sv : &PL_sv_undef);
     PUTBACK;
+}
+
+static MGVTBL plx_relay_vtbl;
+
+/* Asks the method what is to be raised now, and raises it. */
+static void
+plx_relay_ask(pTHX_ const plx_method *method, SV **args, size_t argc, plx_answer *answer)
+{
+    answer->verdict = PLX_EMPTY;
+    answer->sv = NULL;
+    plx_enter(aTHX_PERL, method, args, argc, answer);
+    if (answer->verdict != PLX_INT)
+        plx_answer_with(aTHX_ answer);
+}
+
+/* Another XSUB with a method around it. That is asked twice what there is to
+ * raise: before, given how many relays are on the stack already, and when the
+ * XSUB and all it called have returned, given what it answered the first time. */
+XS(plx_relay)
+{
+    dXSARGS;
+    dMY_CXT;
+    const plx_method *const method = (const plx_method *)XSANY.any_ptr;
+    MAGIC *const mg = mg_findext((SV *)cv, PERL_MAGIC_ext, &plx_relay_vtbl);
+    CV *const original = (CV *)mg->mg_obj;
+    plx_answer answer;
+
+    SV *asked[2];
+
+    PERL_UNUSED_VAR(items);
+    ENTER;
+    SAVEI32(MY_CXT.turns); /* also if the XSUB dies */
+    asked[0] = sv_2mortal(newSViv(MY_CXT.turns++));
+    plx_relay_ask(aTHX_ method, asked, 1, &answer);
+    asked[0] = asked[1] = newSViv(answer.iv);
+    SAVEFREESV(asked[0]); /* not a mortal: the XSUB may free those */
+    PUSHMARK(MARK);
+    CvXSUB(original)(aTHX_ original);
+    plx_relay_ask(aTHX_ method, asked, 2, &answer);
+    LEAVE;
+}
+
+/* A code reference to `original` with `method` behind it; NULL where that is no XSUB. */
+SV *
+plx_new_relay(void *perl, SV *code, const plx_method *method)
+{
+    dTHXa(perl);
+    CV *const original = SvROK(code) && SvTYPE(SvRV(code)) == SVt_PVCV ? (CV *)SvRV(code) : NULL;
+    CV *relay;
+    MAGIC *mg;
+    if (!original || !CvISXSUB(original))
+        return NULL;
+    relay = newXS(NULL, plx_relay, __FILE__);
+    XSANY_OF(relay) = (void *)method;
+    if (SvPOK(original))
+        sv_setpvn((SV *)relay, SvPVX(original), SvCUR(original)); /* the prototype */
+    mg = sv_magicext((SV *)relay, (SV *)original, PERL_MAGIC_ext, &plx_relay_vtbl, NULL, 0);
+    mg->mg_flags |= MGf_REFCOUNTED;
+    return newRV_noinc((SV *)relay);
 }

@@ -53,6 +53,7 @@ impl Handler {
     }
 
     /// Calls it in list context: the two integers it returns, or else `errno`.
+    /// Two values that are not both defined count as none if `errno` was set.
     pub fn call_pair(
         &self,
         perl: &mut Perl,
@@ -61,7 +62,8 @@ impl Handler {
         let args = raw(args);
         let mut job = self.job(perl, &args);
         job.run(sys::plx_do_call_pair)?;
-        if job.raw.count != 2 {
+        let failed = job.raw.defined == 0 && job.raw.error != 0;
+        if job.raw.count != 2 || failed {
             return Ok(Err(job.raw.error));
         }
         #[allow(clippy::useless_conversion)] // 32 bits wide on some perls

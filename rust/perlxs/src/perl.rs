@@ -88,6 +88,8 @@ impl<'p> Job<'p> {
             error: 0,
             finished: 0,
             op: ptr::null_mut(),
+            err: ptr::null_mut(),
+            in_eval: 0,
             exception: ptr::null_mut(),
         };
         Job { perl, raw }

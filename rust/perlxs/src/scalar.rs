@@ -61,6 +61,13 @@ impl Sv {
         }
     }
 
+    /// Gives the count back now: what code that runs may throw is the error.
+    pub fn release(self, perl: &mut Perl) -> Result<(), Error> {
+        let mut job = Job::new(perl);
+        job.raw.sv = self.into_raw();
+        job.run(sys::plx_do_release)
+    }
+
     pub fn as_arg(&self) -> Arg<'_> {
         Arg {
             raw: self.raw,

@@ -5,7 +5,7 @@ use perl_sys as sys;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::raw::c_char;
-use std::slice;
+use std::{ptr, slice};
 
 fn new_scratch(perl: &Perl) -> Sv {
     // SAFETY: the running interpreter; the new scalar's count becomes ours.
@@ -13,43 +13,72 @@ fn new_scratch(perl: &Perl) -> Sv {
 }
 
 /// An empty scalar for a handler to fill.
-pub struct Scratch(Sv);
+pub struct Scratch {
+    sv: Sv,
+    /// The buffer it had when the handler was called.
+    buffer: *const c_char,
+}
 
 impl Scratch {
     pub fn new(perl: &Perl) -> Scratch {
-        Scratch(new_scratch(perl))
+        // SAFETY: allocates and frees, nothing else.
+        unsafe { sys::plx_settle_heap() };
+        Scratch {
+            sv: new_scratch(perl),
+            buffer: ptr::null(),
+        }
     }
 
     /// The scalar, empty: the last one again, or a new one where the handler
     /// kept a reference to that or made it something else.
-    pub fn empty(&mut self, perl: &Perl) -> Arg<'_> {
-        self.set(perl, b"");
-        self.0.as_arg()
+    pub fn empty(&mut self, perl: &mut Perl) -> Result<Arg<'_>, Error> {
+        self.set(perl, b"")?;
+        // SAFETY: we hold a count of the scalar.
+        self.buffer = unsafe { sys::plx_scratch_buffer(self.sv.raw()) };
+        Ok(self.sv.as_arg())
     }
 
-    fn set(&mut self, perl: &Perl, bytes: &[u8]) {
-        self.renew(perl);
+    /// What the handler put in it has been used. A buffer that came with it goes
+    /// now: the handler will bring another, and should find the room. One that
+    /// was filled in place stays.
+    pub fn used(&mut self, perl: &Perl) {
+        // SAFETY: we hold a count of the scalar.
+        unsafe {
+            if sys::plx_scratch_buffer(self.sv.raw()) != self.buffer
+                && sys::plx_scratch_pristine(self.sv.raw()) != 0
+            {
+                sys::plx_scratch_drop(perl.raw(), self.sv.raw());
+            }
+        }
+    }
+
+    fn set(&mut self, perl: &mut Perl, bytes: &[u8]) -> Result<(), Error> {
+        self.renew(perl)?;
         let start = bytes.as_ptr() as *const c_char;
         // SAFETY: the scalar is ours alone, and an ordinary one (renew).
-        unsafe { sys::plx_scratch_set(perl.raw(), self.0.raw(), start, bytes.len()) }
+        unsafe { sys::plx_scratch_set(perl.raw(), self.sv.raw(), start, bytes.len()) }
+        Ok(())
     }
 
-    fn renew(&mut self, perl: &Perl) {
+    fn renew(&mut self, perl: &mut Perl) -> Result<(), Error> {
         // SAFETY: we hold a count of the scalar.
-        if unsafe { sys::plx_scratch_pristine(self.0.raw()) } == 0 {
-            self.0 = new_scratch(perl);
+        if unsafe { sys::plx_scratch_pristine(self.sv.raw()) } == 0 {
+            let old = std::mem::replace(&mut self.sv, new_scratch(perl));
+            // Now, not at the end of the statement: there may be millions.
+            old.release(perl)?;
         }
+        Ok(())
     }
 
     /// What the handler put in it, where that can be had without running Perl
     /// code. Nobody can change it while no Perl code runs.
     pub fn plain_bytes<'p>(&'p self, quiet: &Quiet<'p>) -> Option<&'p [u8]> {
-        self.0.as_arg().plain_bytes(quiet)
+        self.sv.as_arg().plain_bytes(quiet)
     }
 
     /// A copy of what the handler put in it; see [`Arg::bytes`].
     pub fn bytes(&self, perl: &mut Perl, what: &CStr) -> Result<Option<Bytes>, Error> {
-        self.0.as_arg().bytes(perl, what)
+        self.sv.as_arg().bytes(perl, what)
     }
 }
 
@@ -73,20 +102,18 @@ impl Chunk {
     }
 
     /// A buffer of `cap` bytes to receive into; None where memory is out.
-    pub fn room(&mut self, perl: &Perl, cap: usize) -> Option<&mut [MaybeUninit<u8>]> {
-        self.shown.empty(perl); // gives back its share of the buffer
+    pub fn room(
+        &mut self,
+        perl: &mut Perl,
+        cap: usize,
+    ) -> Result<Option<&mut [MaybeUninit<u8>]>, Error> {
+        self.shown.empty(perl)?; // gives back its share of the buffer
         self.len = 0;
         // SAFETY: `data` is ours alone; no handler ever sees it.
         unsafe {
             let start = sys::plx_scratch_room(perl.raw(), self.data.raw(), cap);
-            if start.is_null() {
-                None
-            } else {
-                Some(slice::from_raw_parts_mut(
-                    start as *mut MaybeUninit<u8>,
-                    cap,
-                ))
-            }
+            let start = start as *mut MaybeUninit<u8>;
+            Ok((!start.is_null()).then(|| slice::from_raw_parts_mut(start, cap)))
         }
     }
 
@@ -106,11 +133,11 @@ impl Chunk {
     }
 
     /// The chunk's bytes from `offset` on, in a scalar for a handler.
-    pub fn from(&mut self, perl: &Perl, offset: usize) -> Arg<'_> {
+    pub fn from(&mut self, perl: &mut Perl, offset: usize) -> Result<Arg<'_>, Error> {
         if offset == 0 {
-            self.shown.renew(perl);
+            self.shown.renew(perl)?;
             // SAFETY: both scalars are ours, and ordinary ones.
-            unsafe { sys::plx_scratch_share(perl.raw(), self.shown.0.raw(), self.data.raw()) }
+            unsafe { sys::plx_scratch_share(perl.raw(), self.shown.sv.raw(), self.data.raw()) }
         } else {
             let mut len = 0;
             // SAFETY: `data` is a plain string of `self.len` bytes (filled).
@@ -118,8 +145,8 @@ impl Chunk {
                 let start = sys::plx_plain_bytes(self.data.raw(), &mut len);
                 slice::from_raw_parts(start as *const u8, self.len)
             };
-            self.shown.set(perl, &bytes[offset..]);
+            self.shown.set(perl, &bytes[offset..])?;
         }
-        self.shown.0.as_arg()
+        Ok(self.shown.sv.as_arg())
     }
 }

@@ -171,6 +171,11 @@ macro_rules! table {
             },
         )*];
 
+        // What PLX_MOST_ARGS says.
+        const _: () = {
+            $(assert!($max <= 9);)*
+        };
+
         /// What the package contains.
         pub static TABLE: $crate::sys::Table = $crate::sys::Table {
             methods: METHODS.as_ptr() as *const std::ffi::c_void,

@@ -181,10 +181,10 @@ fn nothing_a_handler_does_reaches_a_chunk() {
         let mut chunk = Chunk::new(perl);
         let data = vec![b'x'; 20_000];
         for round in 0..3 {
-            write(chunk.room(perl, data.len()).unwrap(), &data);
+            write(chunk.room(perl, data.len()).ok().flatten().unwrap(), &data);
             chunk.filled(data.len());
             for offset in [0, 1, 0] {
-                let shown = chunk.from(perl, offset);
+                let shown = chunk.from(perl, offset).ok().unwrap();
                 let before = shown.bytes(perl, what()).ok().unwrap().unwrap();
                 assert_eq!(&*before, &data[offset..], "round {}", round);
                 let shown = shown.raw();
@@ -205,10 +205,12 @@ fn nothing_a_handler_does_reaches_a_chunk() {
 fn a_scratch_scalar_serves_until_it_is_kept() {
     in_perl(|perl| {
         let mut scratch = Scratch::new(perl);
-        let first = scratch.empty(perl).raw();
-        assert_eq!(scratch.empty(perl).raw(), first);
-        let kept = scratch.empty(perl).keep(perl);
-        assert_ne!(scratch.empty(perl).raw(), first);
+        let first = scratch.empty(perl).ok().unwrap().raw();
+        assert_eq!(scratch.empty(perl).ok().unwrap().raw(), first);
+        let kept = scratch.empty(perl).ok().unwrap().raw();
+        // SAFETY: the scratch holds it.
+        let kept = unsafe { Arg::from_raw(kept) }.keep(perl);
+        assert_ne!(scratch.empty(perl).ok().unwrap().raw(), first);
         drop(kept);
     });
 }
