@@ -5,7 +5,6 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
-require Scalar::Util;
 require XSLoader;
 
 # Which code stands behind the package: this module's Rust, or the C binding's
@@ -80,7 +79,7 @@ sub _take_over {
 # written in Perl, nor one by an event callback under libvirt's loop.
 sub _guard_event_loops {
     no strict 'refs';
-    no warnings 'redefine';
+    no warnings qw(redefine prototype);
     require Sys::Virt::Event;    # Sys::Virt does not, and it must not come later
     my $event = sub { my $name = "Sys::Virt::Event::$_[0]"; defined &$name ? \&$name : undef };
 
@@ -90,14 +89,13 @@ sub _guard_event_loops {
     # A loop may be run from within a callback. libvirt counts on its not being
     # called for the same watch or timer again before it has returned.
     for my $sub (qw(_run_handle_callback_helper _run_timeout_callback_helper)) {
-        my $code  = $event->($sub) || next;
-        my $relay = _relay($code);
+        my $relay = _relay($event->($sub) || next);
         my %running;
-        *{"Sys::Virt::Event::$sub"} = Scalar::Util::set_prototype(sub {
+        *{"Sys::Virt::Event::$sub"} = sub {
             return if $running{ $_[0] };
             local $running{ $_[0] } = 1;
             return &$relay;
-        }, prototype $code);
+        };
     }
     for my $kind (qw(handle timeout)) {
         if (my $code = $event->("_add_$kind")) {
@@ -417,13 +415,22 @@ queueing its data.
 
 C<recv> stores into all that can be assigned to: ties, elements that do not
 exist yet, C<substr>; what it stores has never the utf8 flag. A read-only target
-is refused before data is received. C<nbytes> is cut to 16 MiB.
+is refused before data is received; what another target could not take is
+delivered by the next C<recv>. C<nbytes> is cut to 16 MiB.
 
 =item *
 
 C<send>, and the handlers of C<send_all>, send the characters of a string as
 bytes, whatever its utf8 flag, and refuse characters over 255. There the
 internal encoding is sent.
+
+A value with magic (a tie, a C<substr>, a numbered match) is read before it is
+looked at; there it may count as undefined.
+
+=item *
+
+A hole of a negative length is refused; there libvirt is left waiting. C<send_hole>
+on a local stream that has ended is an error; there it crashes.
 
 =item *
 
@@ -453,6 +460,15 @@ An exception in a callback, and one in an event loop written in Perl, leaves
 libvirt's own calls in order before it comes out: of the call of this module, of
 C<Sys::Virt::Event::run_default>, or of C<_run_timeout_callback> and
 C<_run_handle_callback>. There it jumps out of libvirt while that holds locks.
+Of several exceptions in one turn the next turn begins with the second. What a
+loop's methods throw under a call that is none of this module's (while a
+connection is opened, say) comes out of the next turn.
+
+=item *
+
+A loop in Perl that is run from within a callback leaves out the watch or timer
+that is being dispatched, as libvirt's own loop does; libvirt does not survive
+the other.
 
 =item *
 
