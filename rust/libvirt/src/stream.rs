@@ -39,6 +39,8 @@ pub enum Sent {
 /// and gives the reference back, unless a fork has left it to the parent.
 pub(crate) struct Held {
     raw: ptr::NonNull<sys::_virStream>,
+    /// Its connection, which libvirt's stream keeps alive, where it is known.
+    connection: Option<Connection>,
     /// `finish` or `abort` has been called on the open stream, whatever came of it.
     ended: AtomicBool,
     /// An abort was asked for from elsewhere, and may not have come to its end.
@@ -54,11 +56,12 @@ unsafe impl Send for Held {}
 unsafe impl Sync for Held {}
 
 impl Held {
-    fn new(raw: ptr::NonNull<sys::_virStream>) -> Held {
+    fn new(raw: ptr::NonNull<sys::_virStream>, connection: Option<Connection>) -> Held {
         held().push(raw.as_ptr() as usize);
         // SAFETY: getpid has no conditions.
         Held {
             raw,
+            connection,
             ended: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             called_back: AtomicBool::new(false),
@@ -133,7 +136,7 @@ impl Stream {
         let raw = unsafe { sys::virStreamNew(conn, flags) };
         match ptr::NonNull::new(raw) {
             Some(raw) => Ok(Stream {
-                held: Arc::new(Held::new(raw)),
+                held: Arc::new(Held::new(raw, connection)),
             }),
             None => Err(Error::last()),
         }
@@ -148,7 +151,7 @@ impl Stream {
             unsafe { sys::virStreamRef(raw.into_ptr()) };
         }
         ptr::NonNull::new(raw.into_ptr()).map(|raw| Stream {
-            held: Arc::new(Held::new(raw)),
+            held: Arc::new(Held::new(raw, None)),
         })
     }
 
@@ -259,6 +262,16 @@ impl Stream {
         self.held.cut.store(true, Ordering::Relaxed);
         // An error has nobody to go to: the stream ends with one already.
         let _ = self.abort();
+    }
+
+    /// Asks the connection for something short, for no sake but its own: see `watched`.
+    pub fn nudge(&self) {
+        if let Some(connection) = self.held.connection {
+            let mut version = 0;
+            // SAFETY: the connection lives as long as its stream. What comes of
+            // the call concerns nobody.
+            unsafe { sys::virConnectGetLibVersion(connection.into_ptr(), &mut version) };
+        }
     }
 
     fn refuse_if_cut(&self) -> Result<(), Error> {

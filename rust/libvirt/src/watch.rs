@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(50);
 /// How long an interrupted call is waited for before it is left behind.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a call may wait for another thread to see it.
+const NUDGE: Duration = Duration::from_millis(200);
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -102,23 +104,80 @@ fn start<T: Send + 'static>(
     }
 }
 
-/// Runs `work` on a second thread, and `tick` here every now and then until it
-/// is done. If `tick` fails, `interrupt` is run on a third thread, to make
-/// `work` return; work that does not is left behind after some seconds.
+/// Calls `nudge` now and then from another thread, as long as this lives.
+///
+/// libvirt before 10.1 can miss that a call is waiting to be sent while another
+/// thread waits for an answer on the same connection: then nothing is sent until
+/// the next call comes, which is what a nudge has to be.
+struct Nudges {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Nudges {
+    fn start(nudge: impl Fn() + Send + 'static) -> Nudges {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let theirs = Arc::clone(&stop);
+        let nudging = start(move || loop {
+            let (stopped, told) = &*theirs;
+            let stopped = stopped.lock().unwrap_or_else(|p| p.into_inner());
+            let waited = told.wait_timeout_while(stopped, NUDGE, |stopped| !*stopped);
+            let stopped = *waited.unwrap_or_else(|p| p.into_inner()).0;
+            if stopped {
+                return;
+            }
+            nudge();
+        });
+        // Without a thread to be had there are no nudges: the worker ends by itself.
+        drop(nudging);
+        Nudges { stop }
+    }
+}
+
+impl Drop for Nudges {
+    fn drop(&mut self) {
+        let (stopped, told) = &*self.stop;
+        *stopped.lock().unwrap_or_else(|p| p.into_inner()) = true;
+        told.notify_one();
+    }
+}
+
+/// What the waiting thread does meanwhile.
+pub trait Meanwhile {
+    type Error;
+
+    /// Whether there is anything to do.
+    fn pending(&mut self) -> bool;
+
+    /// Does it; an error ends the wait.
+    fn run(&mut self) -> Result<(), Self::Error>;
+}
+
+/// Runs `work` on a second thread, and looks here every now and then whether there
+/// is something to do meanwhile, until it is done. If that fails, `interrupt` is
+/// run on a third thread, to make `work` return; work that does not is left
+/// behind after some seconds. `nudge` is any short call on the same connection.
 ///
 /// The outer error is the system's, where it has no thread to give.
-pub fn watched<T: Send + 'static, E>(
+pub fn watched<T: Send + 'static, M: Meanwhile>(
     work: impl FnOnce() -> T + Send + 'static,
-    mut tick: impl FnMut() -> Result<(), E>,
+    mut meanwhile: M,
     interrupt: impl FnOnce() + Send + 'static,
-) -> std::io::Result<Result<T, E>> {
+    nudge: impl Fn() + Send + Clone + 'static,
+) -> std::io::Result<Result<T, M::Error>> {
     let (worker, outbox) = start(work)?;
     loop {
         if let Some(result) = outbox.wait(TICK) {
             worker.put_back();
             return Ok(Ok(result));
         }
-        if let Err(error) = tick() {
+        if !meanwhile.pending() {
+            continue;
+        }
+        let ran = {
+            let _nudges = Nudges::start(nudge.clone());
+            meanwhile.run()
+        };
+        if let Err(error) = ran {
             // SAFETY: getpid has no conditions.
             if worker.pid != unsafe { libc::getpid() } {
                 return Ok(Err(error)); // a child of a fork in there: none of its business
@@ -143,19 +202,37 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
+    /// Always something to do, and always this comes of it.
+    struct Always<E: Clone>(Result<(), E>);
+
+    impl<E: Clone> Meanwhile for Always<E> {
+        type Error = E;
+
+        fn pending(&mut self) -> bool {
+            true
+        }
+
+        fn run(&mut self) -> Result<(), E> {
+            self.0.clone()
+        }
+    }
+
+    const FINE: Always<()> = Always(Ok(()));
+
     #[test]
     fn the_result_comes_back() {
-        let got = watched(|| 42, || Err("ticked"), || ());
+        let got = watched(|| 42, Always(Err("ticked")), || (), || ());
         assert_eq!(got.ok(), Some(Ok(42)));
     }
 
     #[test]
-    fn a_failing_tick_interrupts_the_work() {
+    fn a_failure_meanwhile_interrupts_the_work() {
         let (stop, stopped) = mpsc::channel::<()>();
         let got = watched(
             move || stopped.recv().is_ok(),
-            || Err("enough"),
+            Always(Err("enough")),
             move || assert!(stop.send(()).is_ok()),
+            || (),
         );
         assert_eq!(got.ok(), Some(Err("enough")));
     }
@@ -163,13 +240,31 @@ mod tests {
     #[test]
     fn workers_are_used_again_and_may_nest() {
         for _ in 0..3 {
-            let got = watched::<_, ()>(
-                || watched::<_, ()>(|| 1, || Ok(()), || ()).ok(),
-                || Ok(()),
-                || (),
-            );
+            let inner = || watched(|| 1, FINE, || (), || ()).ok();
+            let got = watched(inner, FINE, || (), || ());
             assert_eq!(got.ok(), Some(Ok(Some(Ok(1)))));
         }
         assert_eq!(IDLE.with(|idle| idle.borrow().len()), 1);
+    }
+
+    #[test]
+    fn a_long_while_is_nudged() {
+        struct Waits(mpsc::Receiver<()>);
+        impl Meanwhile for Waits {
+            type Error = mpsc::RecvError;
+            fn pending(&mut self) -> bool {
+                true
+            }
+            fn run(&mut self) -> Result<(), mpsc::RecvError> {
+                self.0.recv()
+            }
+        }
+        let (nudged, seen) = mpsc::channel();
+        let (done, work) = mpsc::channel::<()>();
+        let nudge = move || {
+            let _ = (nudged.send(()), done.send(()));
+        };
+        let got = watched(move || work.recv().is_ok(), Waits(seen), || (), nudge);
+        assert_eq!(got.ok(), Some(Ok(true)));
     }
 }

@@ -38,17 +38,32 @@ pub fn call_here<T>(
     })
 }
 
+/// Perl's signal handlers, run while a call waits.
+struct Handlers<'p>(&'p mut Perl);
+
+impl libvirt::Meanwhile for Handlers<'_> {
+    type Error = Error;
+
+    fn pending(&mut self) -> bool {
+        self.0.has_pending_signals()
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
+        self.0.run_signal_handlers()
+    }
+}
+
 fn watched<T: Send + 'static>(
     perl: &mut Perl,
     stream: &Stream,
     work: impl FnOnce(&Stream) -> T + Send + 'static,
 ) -> Result<T, Error> {
-    let (theirs, to_abort) = (stream.clone(), stream.clone());
-    let interrupt = move || to_abort.cut();
+    let (theirs, to_cut, to_nudge) = (stream.clone(), stream.clone(), stream.clone());
     libvirt::watched(
         move || work(&theirs),
-        || perl.run_signal_handlers(),
-        interrupt,
+        Handlers(perl),
+        move || to_cut.cut(),
+        move || to_nudge.nudge(),
     )
     .map_err(|e| Error::message(format!("no thread to call libvirt from: {}", e)))?
 }

@@ -43,10 +43,15 @@ impl Perl {
         unsafe { sys::plx_has_signal_handlers(self.raw) != 0 }
     }
 
+    /// Whether signals have arrived whose handlers have not run yet.
+    pub fn has_pending_signals(&self) -> bool {
+        // SAFETY: `raw` is the running interpreter (from_raw).
+        unsafe { sys::plx_signal_pending(self.raw) != 0 }
+    }
+
     /// Runs the handlers of signals that have arrived.
     pub fn run_signal_handlers(&mut self) -> Result<(), Error> {
-        // SAFETY: `raw` is the running interpreter (from_raw).
-        if unsafe { sys::plx_signal_pending(self.raw) } == 0 {
+        if !self.has_pending_signals() {
             return Ok(());
         }
         let mut job = Job::new(self);
