@@ -360,6 +360,10 @@ exception, and the stream is aborted. If libvirt does not come back from an
 aborted call within some seconds (because the daemon does not answer), the
 thread is left behind to do so when it can.
 
+A stream that is dropped, or whose transfer fails, is aborted from a second
+thread as well, and waited for as long at most: a daemon that has lost sight of
+a stream never answers.
+
 Where the event loop is written in Perl (L<Sys::Virt::Event/register>) the call
 can't be made from a second thread, since libvirt would call that loop from
 there: handlers run when the call returns. The same holds for

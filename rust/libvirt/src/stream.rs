@@ -1,6 +1,7 @@
 //! A stream: the calls, and who frees it.
 
 use crate::identity::{Connection, Identified};
+use crate::watch::bounded;
 use crate::Error;
 use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int, c_void};
@@ -84,14 +85,33 @@ impl Drop for Held {
                 held.swap_remove(at);
             }
         }
-        // SAFETY: the reference is ours, and this is the last use of it.
-        unsafe {
-            if !*self.ended.get_mut() {
-                sys::virStreamAbort(self.raw.as_ptr());
-            }
-            sys::virStreamFree(self.raw.as_ptr());
+        let last = Last(self.raw);
+        if *self.ended.get_mut() {
+            drop(last);
+        } else {
+            bounded(move || last.abort());
         }
         drop(errno);
+    }
+}
+
+/// The last use of a reference, given back by Drop.
+struct Last(ptr::NonNull<sys::_virStream>);
+
+// SAFETY: as for Held.
+unsafe impl Send for Last {}
+
+impl Last {
+    fn abort(self) {
+        // SAFETY: the reference is ours.
+        unsafe { sys::virStreamAbort(self.0.as_ptr()) };
+    }
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours, and this is the last use of it.
+        unsafe { sys::virStreamFree(self.0.as_ptr()) };
     }
 }
 
@@ -254,6 +274,14 @@ impl Stream {
         self.held.ended.store(self.is_open(), Ordering::Relaxed);
         // SAFETY: the stream is alive while `self` is.
         check(unsafe { sys::virStreamAbort(self.raw()) })
+    }
+
+    /// Aborts the stream, whatever comes of it, in bounded time: a daemon that
+    /// has lost sight of it never answers.
+    pub fn abandon(&self) {
+        let stream = self.clone();
+        bounded(move || drop(stream.abort()));
+        self.held.ended.store(true, Ordering::Relaxed);
     }
 
     /// Aborts the stream while a call on it is under way on another thread. That

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, Sender};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -101,6 +102,40 @@ fn start<T: Send + 'static>(
             std::io::ErrorKind::Other,
             "the thread has ended",
         )),
+    }
+}
+
+/// libvirt would call an event loop that must not be called from other threads.
+static ONE_THREAD: AtomicBool = AtomicBool::new(false);
+
+/// Whether no call may be made from a second thread: an event loop that libvirt
+/// calls in the middle of its own work belongs to this one.
+pub fn keep_to_one_thread(keep: bool) {
+    ONE_THREAD.store(keep, Ordering::Relaxed);
+}
+
+/// Runs `work`, which nobody needs a result of, for some seconds at most: what
+/// takes longer goes on by itself, on a thread that is left behind.
+pub(crate) fn bounded(work: impl FnOnce() + Send + 'static) {
+    if ONE_THREAD.load(Ordering::Relaxed) {
+        return work();
+    }
+    let work = Arc::new(Mutex::new(Some(work)));
+    let theirs = Arc::clone(&work);
+    match start(move || take_and_run(&theirs)) {
+        Ok((worker, done)) => {
+            if done.wait(PATIENCE).is_some() {
+                worker.put_back();
+            }
+        }
+        Err(_) => take_and_run(&work), // no thread to be had
+    }
+}
+
+fn take_and_run(work: &Mutex<Option<impl FnOnce()>>) {
+    let work = work.lock().unwrap_or_else(|p| p.into_inner()).take();
+    if let Some(work) = work {
+        work();
     }
 }
 

@@ -17,6 +17,8 @@ pub fn new_obj(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let object = Object::of(perl, args.get(0))?.ok_or_else(|| not_blessed("_new_obj", "con"))?;
     let flags = optional_flags(perl, args, 1)?;
     let connection = Connection::at(object.slot());
+    // An event loop is registered before a connection is opened.
+    libvirt::keep_to_one_thread(perl.watched());
     let stream = Stream::new(connection, flags).map_err(|e| exception(perl, e))?;
     let reference = Sv::object(perl, class(), stream.address());
     if let Some(object) = Object::of(perl, reference.as_arg())? {

@@ -57,8 +57,13 @@ impl State {
         if self.stream.is_inherited() || self.stream.has_ended() {
             return;
         }
-        // An error here has nobody to go to: the stream ends with one already.
-        let _ = self.callback.ending(self, true, || self.stream.abort());
+        // An abort may run the callback, which belongs on this thread. An error
+        // has nobody to go to: the stream ends with one already.
+        let here = self.callback.is_active();
+        self.callback.ending(self, true, || match here {
+            true => drop(self.stream.abort()),
+            false => self.stream.abandon(),
+        });
     }
 }
 
