@@ -44,7 +44,10 @@ XS(plx_run_job)
         sv_setsv(ERRSV, job->err);
     /* Warnings name the op that the program is in; its private flags are not for
      * what runs here. */
-    named = *(UNOP *)job->op;
+    if (job->op)
+        named = *(UNOP *)job->op;
+    else
+        Zero(&named, 1, UNOP); /* outside of any op: perl is ending, or not yet running */
     named.op_private = 0;
     ENTER;
     PL_op = (OP *)&named;
