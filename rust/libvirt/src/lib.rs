@@ -5,16 +5,18 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod call;
 mod error;
 mod event;
 mod identity;
 mod stream;
 mod watch;
 
+pub use call::Call;
 pub use error::{reason, Error};
 pub use event::on_event;
 pub use identity::Connection;
-pub use stream::{Call, Received, Sent, Stream, CHUNK};
+pub use stream::{Received, Sent, Stream, CHUNK};
 pub use watch::{keep_to_one_thread, watched, Meanwhile};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
