@@ -433,7 +433,8 @@ looked at; there it may count as undefined.
 
 =item *
 
-A hole of a negative length is refused; there libvirt is left waiting. C<send_hole>
+A hole of a negative length is refused, and one of no length needs nothing to be
+sent; there the daemon may be told, and then never answer again. C<send_hole>
 on a local stream that has ended is an error; there it crashes.
 
 =item *
