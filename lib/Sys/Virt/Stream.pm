@@ -23,6 +23,8 @@ sub _new {
     return bless Sys::Virt::Stream::_new_obj($params{connection}, $params{flags}), $class;
 }
 
+my @globs;    # of our own subs, which have their names from them
+
 if ($implementation eq 'rust') {
     XSLoader::load(__PACKAGE__, $VERSION);
 
@@ -52,6 +54,7 @@ sub _take_over {
         no strict 'refs';
         no warnings 'redefine';
         *$_ = $own{$_} for keys %own;
+        return unless defined &Sys::Virt::_open;    # the boot has failed
         _guard_event_loops();
         _stay_in_thread();
     };
@@ -65,11 +68,14 @@ sub _take_over {
     *Sys::Virt::bootstrap = sub {
         undef *Sys::Virt::bootstrap;
         require DynaLoader;
-        my @result = do {
-            local $^W = 0;    # the boot redefines what stands here
-            &DynaLoader::bootstrap_inherit;
-        };
+        # The boot would say that it redefines what stands here, so nothing does.
+        push @globs, do { no strict 'refs'; map { \*$_ } keys %own };
+        delete @Sys::Virt::Stream::{ keys %own };
+        my @result;
+        my $booted = eval { @result = &DynaLoader::bootstrap_inherit; 1 };
+        my $error  = $@;
         $install->();
+        die $error unless $booted;
         return wantarray ? @result : $result[0];
     };
     return;
