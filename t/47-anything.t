@@ -209,6 +209,9 @@ for my $name (sort keys %method) {
     next if $name eq '_new_obj';
     # These would rightly wait for what never comes.
     next if $state eq 'active upload' && $name =~ /recv/;
+    # A daemon that is sent data for a download drops the stream, and never answers
+    # the abort that follows; five of those, and it never answers anything.
+    next if $state =~ /^active(?! upload)|^with|^at its end/ && $name =~ /send/;
     my @ordinary = @{ $method{$name} };
     for my $at (0 .. $#ordinary) {
         for my $value (values_of()) {
@@ -234,7 +237,7 @@ my @states = $states =~ s/.*^my %open//msr =~ /^ {4}(?:'([\w ,-]+)'|(\w+)) => su
 @states = grep { defined } @states;
 cmp_ok scalar @states, '>=', 22, 'states';
 for my $state (grep { $_ ne 'daemon killed' } @states) {
-    ok_child($states, 400, $state, $state);
+    ok_child($states, 200, $state, $state);
 }
 ok $daemon->conn->get_library_version, 'the daemon goes on';
 

@@ -1,5 +1,6 @@
 //! libvirt's own errors for what a call refuses.
 
+use crate::stream::ready;
 use crate::{Error, Stream};
 use std::os::raw::{c_char, c_int, c_void};
 use std::ptr;
@@ -61,6 +62,7 @@ impl Call {
 
     /// The error that this call gives for what is no stream.
     pub fn refusal(self) -> Error {
+        ready();
         let st = ptr::null_mut();
         let null = ptr::null_mut();
         // SAFETY: each call refuses NULL before it looks at anything else.

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use virt_sys as sys;
 
 /// The most bytes that libvirt's own transfer loops move at a time.
@@ -18,6 +18,16 @@ static HELD: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 fn held() -> std::sync::MutexGuard<'static, Vec<usize>> {
     HELD.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Has libvirt initialised, which must come before any other call: until then it
+/// takes whatever is under key 0 of the thread for its last error.
+pub(crate) fn ready() {
+    static ONCE: Once = Once::new();
+    // SAFETY: no conditions. Where it fails, the calls that need it say so.
+    ONCE.call_once(|| {
+        let _ = unsafe { sys::virInitialize() };
+    });
 }
 
 /// What `recv` got.
@@ -151,6 +161,7 @@ pub struct Stream {
 impl Stream {
     /// A new stream of `connection`.
     pub fn new(connection: Option<Connection>, flags: u32) -> Result<Stream, Error> {
+        ready();
         let conn = connection.map_or(ptr::null_mut(), |c| c.into_ptr());
         // SAFETY: a live connection, or NULL, which libvirt refuses.
         let raw = unsafe { sys::virStreamNew(conn, flags) };
@@ -165,6 +176,7 @@ impl Stream {
     /// Takes over the stream at `address`, if there is one. Where another value
     /// holds it already, this one takes a reference of its own instead.
     pub fn adopt(address: isize) -> Option<Stream> {
+        ready();
         let raw = Identified::<sys::_virStream>::at(address)?;
         if held().contains(&(address as usize)) {
             // SAFETY: known to be a live stream.

@@ -21,6 +21,7 @@ type Work = Box<dyn FnOnce() + Send>;
 /// A thread that waits for work. It ends when the value is dropped and the work done.
 struct Worker {
     work: Sender<Work>,
+    thread: thread::JoinHandle<()>,
     pid: libc::pid_t,
 }
 
@@ -58,7 +59,13 @@ impl Worker {
             libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
             spawned
         };
-        spawned.map(|_| Worker { work, pid })
+        spawned.map(|thread| Worker { work, thread, pid })
+    }
+
+    /// Waits until the thread is gone, which has nothing left to do.
+    fn end(self) {
+        drop(self.work);
+        let _ = self.thread.join();
     }
 
     fn put_back(self) {
@@ -123,9 +130,10 @@ pub(crate) fn bounded(work: impl FnOnce() + Send + 'static) {
     let work = Arc::new(Mutex::new(Some(work)));
     let theirs = Arc::clone(&work);
     match start(move || take_and_run(&theirs)) {
+        // The thread ends, rather than wait for more: most programs never need it again.
         Ok((worker, done)) => {
             if done.wait(PATIENCE).is_some() {
-                worker.put_back();
+                worker.end();
             }
         }
         Err(_) => take_and_run(&work), // no thread to be had
