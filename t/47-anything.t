@@ -237,7 +237,8 @@ my @states = $states =~ s/.*^my %open//msr =~ /^ {4}(?:'([\w ,-]+)'|(\w+)) => su
 @states = grep { defined } @states;
 cmp_ok scalar @states, '>=', 22, 'states';
 for my $state (grep { $_ ne 'daemon killed' } @states) {
-    ok_child($states, 200, $state, $state);
+    # Fewer where the sending methods are left out.
+    ok_child($states, $state =~ /^active(?! upload)|^with|^at its end/ ? 200 : 400, $state, $state);
 }
 ok $daemon->conn->get_library_version, 'the daemon goes on';
 
