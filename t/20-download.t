@@ -41,6 +41,47 @@ subtest 'one variable for all' => sub {
     isnt length $data, 0, 'the last piece stays in the variable';
 };
 
+# Whatever was received ahead of small calls is not seen anywhere.
+subtest 'small calls among others' => sub {
+    my $st = opened(0);
+    my ($all, $short) = ('', 0);
+    for my $nbytes ((1, 7, 1000, 2048, 3, 100_000, 0) x 3) {
+        my $count = $st->recv(my $data, $nbytes);
+        $all .= substr $data, 0, $count if $count;
+        $short++ if $nbytes <= 2048 && $count < $nbytes;
+    }
+    is $short, 0, 'small ones get what they ask for';
+    my @back = $st->recv_all(sub { $all .= $_[1]; $_[2] });
+    is_deeply \@back, [], 'recv_all takes up where they stopped';
+    is $st->recv(my $data, 10), 0, 'and leaves nothing';
+    $st->finish;
+    is sha($all), $sha, 'the content';
+
+    for my $end (qw(finish abort)) {
+        $st = opened(0);
+        $st->recv($data, 10);
+        is_deeply [$st->$end], [], "$end, long before the end";
+        isa_ok error_of(sub { $st->recv($data, 10) }), 'Sys::Virt::Error', 'a recv after it';
+    }
+};
+
+# The same object may serve again.
+subtest 'a second volume' => sub {
+    my $st = opened(0);
+    for my $turn (1 .. 3) {
+        my $all = '';
+        while ($st->recv(my $data, 1000)) { $all .= $data }
+        $st->finish;
+        is sha($all), $sha, "turn $turn";
+        $volume->download($st, 0, 0);
+        $st->recv(my $data, 10);
+        is $data, substr($content, 0, 10), 'opened again, it begins at the beginning';
+        $st->abort;
+        $volume->download($st, 0, 0);
+    }
+    $st->abort;
+};
+
 subtest 'recv_all' => sub {
     my $st = opened(0);
     my ($all, $largest) = ('', 0);

@@ -143,6 +143,34 @@ subtest 'by single calls' => sub {
     is scalar(grep { /^hole/ } @seen), 2, 'two holes' or diag "@seen";
 };
 
+# By small calls, holes are where they are, and zeros to who does not ask for them.
+for my $asks (1, 0) {
+    my $name = $asks ? 'small calls that stop at holes' : 'small calls that do not';
+    subtest $name => sub {
+        plan skip_all => 'no holes in this file system' unless $keeps;
+        my $path = $daemon->pool_dir . "/small-$asks";
+        sparse_file($path, (data => 65_536, hole => MIB) x 2);
+        my $volume = $daemon->adopt("small-$asks");
+        my $st = $conn->new_stream;
+        $volume->download($st, 0, 0, Sys::Virt::StorageVol::VOL_DOWNLOAD_SPARSE_STREAM);
+        my ($all, $holes) = ('', 0);
+        while (my $count = $st->recv(my $data, 1000, $asks ? Sys::Virt::Stream::RECV_STOP_AT_HOLE : 0)) {
+            if ($count == -3) {
+                my $length = $st->recv_hole;
+                $all .= "\0" x $length;
+                $holes += $length;
+                next;
+            }
+            $all .= $data;
+            # With data to come there is no hole, wherever that data is.
+            is $st->recv_hole, 0, 'no hole yet' if length $all == 1000;
+        }
+        $st->finish;
+        is sha($all), sha_file($path), 'the content';
+        is $holes, $asks ? 2 * MIB : 0, 'and its holes';
+    };
+}
+
 subtest 'a hole in a plain stream' => sub {
     my $volume = $daemon->volume('plain', MIB);
     my $st = $conn->new_stream;

@@ -54,6 +54,16 @@ for my $slot (@slots) {
 }
 whole('the connection goes on');
 
+subtest 'opened a second time' => sub {
+    my $st = $down->{open}->();
+    $st->finish;
+    $daemon->pool->get_volume_by_name('slots-down')->download($st, 0, 0);
+    $st->recv(my $data, 10);
+    undef $st;
+    ok within(60, sub { daemon_fds($daemon, $down->{path}) == 0 }), q{the daemon's side is over};
+    whole('the connection goes on');
+};
+
 subtest 'many, of much' => sub {
     plan skip_all => 'memory is looked up in /proc' unless -r '/proc/self/status';
     my $big = $daemon->volume('big', 1 << 30);

@@ -41,6 +41,11 @@ impl Error {
         }
     }
 
+    /// Whether the stream's driver has no such call; an unopened stream has no driver.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        self.code == virt_sys::VIR_ERR_NO_SUPPORT as i32
+    }
+
     /// An error of the stream driver: `code` with a message of our own.
     fn of_streams(code: u32, message: Vec<u8>) -> Error {
         Error {

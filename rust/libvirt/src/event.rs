@@ -5,6 +5,7 @@ use crate::stream::check;
 use crate::{Error, Stream};
 use std::os::raw::{c_int, c_void};
 use std::panic::catch_unwind;
+use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use virt_sys as sys;
 
@@ -24,6 +25,41 @@ unsafe extern "C" fn dispatch(_: sys::virStreamPtr, events: c_int, number: *mut 
         let hook: Hook = unsafe { std::mem::transmute(hook) };
         // The hook answers for its own panics; none must reach libvirt.
         let _ = catch_unwind(|| hook(number as usize, events));
+    }
+}
+
+/// A timer of the event loop that calls the hook with `EVENT_READABLE` turn after
+/// turn, for a stream that has something to read which libvirt no longer has.
+/// Drop takes it out of the loop.
+pub struct Readable {
+    timer: c_int,
+    pid: libc::pid_t,
+}
+
+unsafe extern "C" fn readable(_: c_int, number: *mut c_void) {
+    // SAFETY: it looks at nothing but the number.
+    unsafe { dispatch(ptr::null_mut(), crate::EVENT_READABLE, number) }
+}
+
+impl Readable {
+    /// None where no event loop has been registered.
+    pub fn new(number: usize) -> Option<Readable> {
+        let opaque = number as *mut c_void;
+        // SAFETY: a number that nobody follows, so there is nothing to free.
+        let timer = unsafe { sys::virEventAddTimeout(0, Some(readable), opaque, None) };
+        // SAFETY: getpid has no conditions.
+        let pid = unsafe { libc::getpid() };
+        (timer >= 0).then_some(Readable { timer, pid })
+    }
+}
+
+impl Drop for Readable {
+    fn drop(&mut self) {
+        // SAFETY: getpid has no conditions.
+        if self.pid == unsafe { libc::getpid() } {
+            // SAFETY: the timer is ours, and removed here only.
+            unsafe { sys::virEventRemoveTimeout(self.timer) };
+        }
     }
 }
 

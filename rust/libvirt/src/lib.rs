@@ -14,7 +14,7 @@ mod watch;
 
 pub use call::Call;
 pub use error::{reason, Error};
-pub use event::on_event;
+pub use event::{on_event, Readable};
 pub use identity::Connection;
 pub use stream::{Received, Sent, Stream, CHUNK};
 pub use watch::{keep_to_one_thread, watched, Meanwhile};

@@ -56,6 +56,8 @@ pub(crate) struct Held {
     ended: AtomicBool,
     /// An abort was asked for from elsewhere, and may not have come to its end.
     cut: AtomicBool,
+    /// It could not be asked to stop at holes: its driver knows of none.
+    no_holes: AtomicBool,
     /// libvirt has an event callback of it.
     pub(crate) called_back: AtomicBool,
     pid: libc::pid_t,
@@ -75,6 +77,7 @@ impl Held {
             connection,
             ended: AtomicBool::new(false),
             cut: AtomicBool::new(false),
+            no_holes: AtomicBool::new(false),
             called_back: AtomicBool::new(false),
             pid: unsafe { libc::getpid() },
         }
@@ -212,8 +215,30 @@ impl Stream {
         match got {
             -2 => Ok(Received::WouldBlock),
             -3 => Ok(Received::AtHole),
-            got if got < 0 => Err(Error::last()),
-            got => Ok(Received::Data(got as usize)),
+            got if got < 0 => {
+                let error = Error::last();
+                if flags != 0 && error.is_unsupported() {
+                    self.held.no_holes.store(true, Ordering::Relaxed);
+                }
+                Err(error)
+            }
+            got => {
+                self.is_at_work(got > 0);
+                Ok(Received::Data(got as usize))
+            }
+        }
+    }
+
+    /// Whether `recv` can be asked to stop at holes, as far as is known.
+    pub fn tells_holes(&self) -> bool {
+        !self.held.no_holes.load(Ordering::Relaxed)
+    }
+
+    /// A stream that has ended can be opened again, which nobody says: that it
+    /// moves data tells.
+    fn is_at_work(&self, moved: bool) {
+        if moved && self.has_ended() {
+            self.held.ended.store(false, Ordering::Relaxed);
         }
     }
 
@@ -238,6 +263,7 @@ impl Stream {
     }
 
     /// Sends from `bytes`.
+    #[inline(always)]
     pub fn send(&self, bytes: &[u8]) -> Result<Sent, Error> {
         self.refuse_if_cut()?;
         // SAFETY: the stream is alive while `self` is.
@@ -246,7 +272,10 @@ impl Stream {
         match sent {
             -2 => Ok(Sent::WouldBlock),
             sent if sent < 0 => Err(Error::last()),
-            sent => Ok(Sent::Data(sent as usize)),
+            sent => {
+                self.is_at_work(sent > 0);
+                Ok(Sent::Data(sent as usize))
+            }
         }
     }
 
@@ -277,6 +306,11 @@ impl Stream {
     /// Whether `finish` or `abort` has been called on it since it was opened.
     pub fn has_ended(&self) -> bool {
         self.held.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has ended, or is about to.
+    pub fn is_over(&self) -> bool {
+        self.has_ended() || self.held.cut.load(Ordering::Relaxed)
     }
 
     pub fn finish(&self) -> Result<(), Error> {
@@ -332,7 +366,7 @@ impl Stream {
         }
         // SAFETY: the stream is alive while `self` is.
         let tried = check(unsafe { sys::virStreamEventUpdateCallback(self.raw(), 0) });
-        !matches!(tried, Err(e) if e.code == sys::VIR_ERR_NO_SUPPORT as i32)
+        !matches!(tried, Err(e) if e.is_unsupported())
     }
 
     /// Whether a fork has left the stream to the parent process.

@@ -6,7 +6,7 @@
 
 use crate::io;
 use crate::state::{stream_behind, stream_of, State};
-use libvirt::{Call, Stream};
+use libvirt::{Call, Readable, Stream};
 use perlxs::{Answer, Args, Error, Handler, Object, Perl, Sv};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -52,6 +52,8 @@ pub struct Callback {
     gone: Cell<bool>,
     /// An abort is under way, and runs the callback a last time.
     aborting: Cell<bool>,
+    /// Says that there is something to read, while that is here and not with libvirt.
+    readable: RefCell<Option<Readable>>,
 }
 
 impl Callback {
@@ -64,6 +66,7 @@ impl Callback {
             mask: Cell::new(0),
             gone: Cell::new(false),
             aborting: Cell::new(false),
+            readable: RefCell::default(),
         }
     }
 
@@ -74,6 +77,7 @@ impl Callback {
 
     /// Lets go of what Perl has behind it.
     fn forget(&self) -> bool {
+        drop(self.readable.take());
         // Dropped outside the borrow: a destructor may come back here.
         let registration = REGISTRY.with(|registry| registry.borrow_mut().remove(&self.number));
         registration.is_some()
@@ -112,6 +116,16 @@ impl Callback {
         let old = REGISTRY.with(|r| r.borrow_mut().insert(self.number, Rc::new(registration)));
         drop(old);
         Ok(())
+    }
+
+    /// Sees to it that the callback is also called for what is here to be read.
+    fn watch_ahead(&self, state: &State) {
+        let wanted = self.is_active() && self.mask.get() & libvirt::EVENT_READABLE != 0;
+        let readable = match wanted && !state.ahead().is_empty() {
+            true => self.readable.take().or_else(|| Readable::new(self.number)),
+            false => None,
+        };
+        drop(self.readable.replace(readable));
     }
 
     fn remove(&self, stream: &Stream) -> Result<(), libvirt::Error> {
@@ -192,6 +206,7 @@ fn on_event(number: usize, events: i32) {
     if callback.aborting.get() || (callback.running.get() == 0 && !callback.is_active()) {
         callback.uninstall(&state.stream);
     }
+    callback.watch_ahead(&state);
     // libvirt's own frame may still use the stream when this has returned.
     LATER.with(|later| later.borrow_mut().push(state));
 }
@@ -218,7 +233,9 @@ pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         code: Handler::copy(perl, args.get(2)),
     };
     io::call_here(perl, &state, |stream| {
-        state.callback.add(stream, events, registration)
+        let added = state.callback.add(stream, events, registration);
+        state.callback.watch_ahead(&state);
+        added
     })?;
     Ok(Answer::Empty)
 }
@@ -227,7 +244,11 @@ pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 pub fn update_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "update_callback", Call::UpdateCallback)?;
     let events = args.get(1).int(perl)?;
-    io::call_here(perl, &state, |stream| state.callback.update(stream, events))?;
+    io::call_here(perl, &state, |stream| {
+        let updated = state.callback.update(stream, events);
+        state.callback.watch_ahead(&state);
+        updated
+    })?;
     Ok(Answer::Empty)
 }
 

@@ -89,7 +89,7 @@ pub fn recv_chunk(
     spare: &mut Vec<u8>,
     flags: u32,
 ) -> Result<Received, Error> {
-    let unread = state.take_unread(libvirt::CHUNK);
+    let unread = state.ahead().take(libvirt::CHUNK);
     let got = if !unread.is_empty() {
         chunk.set(perl, &unread);
         Received::Data(unread.len())

@@ -1,18 +1,17 @@
 //! What belongs to a stream object, and how an argument is found to be one.
 
+use crate::ahead::Ahead;
 use crate::errors::exception;
 use crate::events::Callback;
 use libvirt::{Call, Stream};
 use perlxs::{Arg, Error, Object, Perl};
-use std::cell::RefCell;
 use std::rc::Rc;
 
 /// What hangs on a stream object.
 pub struct State {
     pub stream: Stream,
     pub callback: Callback,
-    /// Received, but not delivered: what it was received for could not take it.
-    unread: RefCell<Vec<u8>>,
+    ahead: Ahead,
     /// The flags it was made with, where it was made here.
     flags: Option<u32>,
 }
@@ -22,7 +21,7 @@ impl State {
         Rc::new(State {
             stream,
             callback: Callback::new(),
-            unread: RefCell::default(),
+            ahead: Ahead::default(),
             flags,
         })
     }
@@ -33,23 +32,18 @@ impl State {
             .map_or(false, |flags| flags & libvirt::NONBLOCK != 0)
     }
 
-    pub fn has_unread(&self) -> bool {
-        !self.unread.borrow().is_empty()
+    /// Whether it is known to block.
+    pub fn is_blocking(&self) -> bool {
+        self.flags
+            .map_or(false, |flags| flags & libvirt::NONBLOCK == 0)
     }
 
-    /// Keeps `bytes` for the next to ask.
-    pub fn put_back(&self, bytes: &[u8]) {
-        self.unread.borrow_mut().splice(..0, bytes.iter().copied());
-    }
-
-    /// At most `most` of the bytes that were put back; the stream's end drops them.
-    pub fn take_unread(&self, most: usize) -> Vec<u8> {
-        let mut unread = self.unread.borrow_mut();
-        if self.stream.has_ended() {
-            unread.clear();
+    /// What libvirt has given and the program has not had; the stream's end drops it.
+    pub fn ahead(&self) -> &Ahead {
+        if self.stream.is_over() {
+            self.ahead.clear();
         }
-        let end = unread.len().min(most);
-        unread.drain(..end).collect()
+        &self.ahead
     }
 
     /// Aborts the stream, whatever comes of it. A forked child leaves it to its parent.

@@ -11,6 +11,10 @@ use std::ffi::CStr;
 /// The most that one `recv` delivers: far more than libvirt has ready at a time.
 pub const LIMIT: usize = 16 << 20;
 
+/// What counts as a small `recv`, and how much is received ahead of such.
+const SMALL: usize = 2 << 10;
+const AHEAD: usize = 4 << 10;
+
 const WOULD_BLOCK: i64 = -2;
 const AT_HOLE: i64 = -3;
 
@@ -25,7 +29,7 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
             "Modification of a read-only value attempted",
         ));
     }
-    let unread = state.take_unread(want);
+    let unread = state.ahead().take(want);
     let (got, bytes) = match unread.len() {
         0 => io::recv_owned(perl, &state, unread, want, flags)?,
         len => (Received::Data(len), unread),
@@ -33,22 +37,61 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     if !bytes.is_empty() {
         let value = Sv::bytes(perl, &bytes);
         if let Err(error) = data.assign(perl, value) {
-            state.put_back(&bytes);
+            state.ahead().put_back(&bytes);
             return Err(error);
         }
     }
     Ok(Answer::Int(received(got)))
 }
 
-/// The same for a plain call: straight into the scalar's own buffer.
+/// The same for a plain call: straight into the scalar's own buffer, or out of
+/// what was received ahead.
 pub fn recv_plain(perl: &Perl, mut call: Plain<'_>) -> Option<Result<i64, Error>> {
     let state: &State = call.object()?;
-    if state.has_unread() {
-        return None;
-    }
     let flags = call.flags();
-    let got = state.stream.recv(call.space(), flags);
+    let space = call.space();
+    if let Some(len) = state.ahead().copy_to(space) {
+        return Some(Ok(len as i64));
+    }
+    let got = receive_ahead(state, space.len(), flags).and_then(|got| match got {
+        Some(Received::Data(_)) => Ok(Received::Data(
+            state.ahead().copy_to(space).unwrap_or_default(),
+        )),
+        Some(got) => Ok(got),
+        None => state.stream.recv(space, flags),
+    });
     Some(got.map(received).map_err(|e| exception(perl, e)))
+}
+
+/// Most of what a small `recv` costs is libvirt's, once a call, however little it
+/// is asked for: so it is asked for what many such calls will want. None where
+/// `recv` is to ask for itself.
+///
+/// An event callback has to be called for what libvirt still has, and holes have
+/// to stay where they are.
+fn receive_ahead(
+    state: &State,
+    want: usize,
+    flags: u32,
+) -> Result<Option<Received>, libvirt::Error> {
+    let holes = libvirt::RECV_STOP_AT_HOLE;
+    let sole = state.is_blocking() && !state.callback.is_active() && state.stream.tells_holes();
+    if !(1..=SMALL).contains(&want) || flags & !holes != 0 || !sole {
+        return Ok(None);
+    }
+    let whole = AHEAD / want * want; // short counts only where libvirt has no more
+    match state
+        .stream
+        .recv_owned(state.ahead().buffer(), whole, holes)
+    {
+        Ok((Received::AtHole, _)) if flags == 0 => Ok(None), // it wants zeros
+        Ok((got, bytes)) => {
+            state.ahead().set(bytes);
+            Ok(Some(got))
+        }
+        Err(_) if !state.stream.tells_holes() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn received(got: Received) -> i64 {

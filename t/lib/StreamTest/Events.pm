@@ -31,7 +31,10 @@ sub check {
         subtest "$where: lifetime" => sub { lifetime($on{$where}) };
         subtest "$where: two at a time" => sub { pair($on{$where}) };
     }
-    subtest 'volumes' => \&volumes if $on{remote};
+    if ($on{remote}) {
+        subtest 'volumes' => \&volumes;
+        subtest 'a callback after blocking calls' => \&afterwards;
+    }
     return;
 }
 
@@ -211,6 +214,39 @@ sub pair {
     shot($conn)->add_callback(READABLE, collector($_)) for @got;
     ok turn_until(sub { $got[0]{end} && $got[1]{end} }), 'both come to their end' or return;
     is sha($_->{all}), reference($conn), 'all of it' for @got;
+    return;
+}
+
+# Small calls first: what they leave of a message is an event like any other. The
+# daemon stands still meanwhile, so that there is no other.
+sub afterwards {
+    my $content = pattern(600_000);
+    my $path = daemon()->volume('afterwards', undef, $content)->get_path;
+    my $conn = Sys::Virt->new(uri => daemon()->uri);
+    for my $mask (READABLE, 0) {
+        my $st = $conn->new_stream;
+        $conn->get_storage_volume_by_path($path)->download($st, 0, 0);
+        my $all = '';
+        $all .= $_ for map { $st->recv(my $data, $_); $data } 262_000, 10;
+        daemon()->pause;
+        my ($calls, $got) = (0, length $all);
+        $st->add_callback($mask, sub { $calls++; $got += $st->recv(my $data, 7); $all .= $data });
+        if (!$mask) {
+            turn_idly();
+            is $calls, 0, 'no event was asked for';
+            $st->update_callback(READABLE);
+        }
+        ok turn_until(sub { $got >= 262_120 }), 'the rest of the message is an event';
+        $st->update_callback(0);
+        my $before = $calls;
+        turn_idly();
+        is $calls, $before, 'and none without a mask';
+        daemon()->resume;
+        $st->remove_callback;
+        while ($st->recv(my $data, 100_000)) { $all .= $data }
+        $st->finish;
+        is sha($all), sha($content), 'the content';
+    }
     return;
 }
 
