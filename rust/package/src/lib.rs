@@ -31,8 +31,8 @@ perlxs::table! {
         abort           ("$")     ("st")                                         1..=1 => life::abort;
         DESTROY         ("$")     ("st_rv")                                      1..=1 => life::destroy;
 
-        recv            ("$$$;$") ("st, data, nbytes, flags=0")                  3..=4 => transfer::recv, fills at most transfer::LIMIT => transfer::recv_plain;
-        send            ("$$$")   ("st, data, nbytes")                           3..=3 => transfer::send, reads at most usize::MAX => transfer::send_plain;
+        recv            ("$$$;$") ("st, data, nbytes, flags=0")                  3..=4 => transfer::recv, fills at most transfer::LIMIT => transfer::PlainRecv;
+        send            ("$$$")   ("st, data, nbytes")                           3..=3 => transfer::send, reads at most usize::MAX => transfer::PlainSend;
         recv_hole       ("$;$")   ("st, flags=0")                                1..=2 => transfer::recv_hole;
         send_hole       ("$$;$")  ("st, lengthSV, flags=0")                      2..=3 => transfer::send_hole;
 

@@ -5,7 +5,7 @@ use crate::io;
 use crate::life::optional_flags;
 use crate::state::{stream_of, State};
 use libvirt::{Call, Received, Sent};
-use perlxs::{Answer, Args, Error, Perl, Plain, Sv};
+use perlxs::{Answer, Args, Error, Perl, Plain, PlainCall, Sv};
 use std::ffi::CStr;
 
 /// The most that one `recv` delivers: far more than libvirt has ready at a time.
@@ -46,21 +46,25 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 
 /// The same for a plain call: straight into the scalar's own buffer, or out of
 /// what was received ahead.
-pub fn recv_plain(perl: &Perl, mut call: Plain<'_>) -> Option<Result<i64, Error>> {
-    let state: &State = call.object()?;
-    let flags = call.flags();
-    let space = call.space();
-    if let Some(len) = state.ahead().copy_to(space) {
-        return Some(Ok(len as i64));
+pub struct PlainRecv;
+
+impl PlainCall for PlainRecv {
+    fn call(perl: &Perl, mut call: Plain<'_>) -> Option<Result<i64, Error>> {
+        let state: &State = call.object()?;
+        let flags = call.flags();
+        let space = call.space();
+        if let Some(len) = state.ahead().copy_to(space) {
+            return Some(Ok(len as i64));
+        }
+        let got = receive_ahead(state, space.len(), flags).and_then(|got| match got {
+            Some(Received::Data(_)) => Ok(Received::Data(
+                state.ahead().copy_to(space).unwrap_or_default(),
+            )),
+            Some(got) => Ok(got),
+            None => state.stream.recv(space, flags),
+        });
+        Some(got.map(received).map_err(|e| exception(perl, e)))
     }
-    let got = receive_ahead(state, space.len(), flags).and_then(|got| match got {
-        Some(Received::Data(_)) => Ok(Received::Data(
-            state.ahead().copy_to(space).unwrap_or_default(),
-        )),
-        Some(got) => Ok(got),
-        None => state.stream.recv(space, flags),
-    });
-    Some(got.map(received).map_err(|e| exception(perl, e)))
 }
 
 /// Most of what a small `recv` costs is libvirt's, once a call, however little it
@@ -117,10 +121,14 @@ pub fn send(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 }
 
 /// The same for a plain call: straight out of the scalar's own buffer.
-pub fn send_plain(perl: &Perl, call: Plain<'_>) -> Option<Result<i64, Error>> {
-    let state: &State = call.object()?;
-    let done = state.stream.send(call.bytes());
-    Some(done.map(sent).map_err(|e| exception(perl, e)))
+pub struct PlainSend;
+
+impl PlainCall for PlainSend {
+    fn call(perl: &Perl, call: Plain<'_>) -> Option<Result<i64, Error>> {
+        let state: &State = call.object()?;
+        let done = state.stream.send(call.bytes());
+        Some(done.map(sent).map_err(|e| exception(perl, e)))
+    }
 }
 
 fn sent(done: Sent) -> i64 {

@@ -85,6 +85,10 @@ typedef struct {
     UV flags;
 } plx_plain;
 
+/* Rust's: runs a plain call. It never unwinds, and never jumps. */
+typedef void (*plx_plain_entry)(void *perl, const plx_plain *call, plx_shape shape,
+                                plx_answer *answer);
+
 typedef struct plx_method {
     const char *name;  /* fully qualified */
     const char *proto; /* NULL for none */
@@ -93,12 +97,11 @@ typedef struct plx_method {
     void (*entry)(void); /* a Rust function; only plx_enter knows its type */
     plx_shape shape;
     size_t most;         /* the largest nbytes of a plain call */
-    void (*plain)(void); /* a Rust function; only plx_enter_plain knows its type */
+    plx_plain_entry plain; /* NULL where there is no shape */
 } plx_method;
 
-/* Rust's: run a method. They never unwind, and never jump. */
+/* Rust's: runs a method. It never unwinds, and never jumps. */
 void plx_enter(void *perl, const plx_method *method, SV **args, size_t argc, plx_answer *answer);
-void plx_enter_plain(void *perl, const plx_method *method, const plx_plain *call, plx_answer *answer);
 
 typedef struct {
     const char *name; /* within the package */

@@ -74,8 +74,8 @@ pub struct Answer {
     pub sv: *mut Sv,
 }
 
-/// `plx_method`: one XSUB. `E` and `P` are the function types that
-/// `plx_enter` and `plx_enter_plain` expect.
+/// `plx_method`: one XSUB. `E` is the function type that `plx_enter` expects, `P`
+/// is `plx_plain_entry`.
 #[repr(C)]
 pub struct Method<E = fn(), P = fn()> {
     pub name: *const c_char,

@@ -289,7 +289,7 @@ XS(plx_dispatch)
     answer.sv = NULL;
     answer.verdict = PLX_PASS;
     if (plx_take_plain(aTHX_ &MY_CXT, method, args, items, &call)) {
-        plx_enter_plain(aTHX_PERL, method, &call, &answer);
+        method->plain(aTHX_PERL, &call, method->shape, &answer);
         if (answer.verdict == PLX_INT && method->shape == PLX_FILLS && answer.iv > 0)
             plx_plain_filled(aTHX_ args[1], (STRLEN)answer.iv);
     }

@@ -24,7 +24,9 @@ pub use handler::{Handler, Returned};
 pub use object::Object;
 pub use pending::{defer, deferred, raise_deferred};
 pub use perl::{Perl, Quiet};
-pub use plain::{Plain, PlainEntry};
+#[doc(hidden)]
+pub use plain::enter as plain_entry;
+pub use plain::{Plain, PlainCall, PlainEntry};
 pub use scalar::{Arg, Bytes, Sv};
 pub use scratch::{Chunk, Scratch};
 pub use table::{Answer, Args, Entry, Xsub};

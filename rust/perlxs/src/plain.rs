@@ -5,7 +5,7 @@
 //! has returned, so the data's own buffer can be used.
 
 use crate::object::attached_as;
-use crate::table::{answer, caught, Xsub};
+use crate::table::{answer, caught};
 use crate::{Answer, Error, Perl};
 use perl_sys as sys;
 use std::ffi::c_void;
@@ -18,10 +18,16 @@ pub struct Plain<'a> {
     shape: sys::Shape,
 }
 
-/// The code behind a plain call: how many bytes it filled or used, or what else
-/// the method returns. None: the call is not for this function, but for the
-/// method's ordinary one.
-pub type PlainEntry = fn(&Perl, Plain<'_>) -> Option<Result<i64, Error>>;
+/// The code behind a plain call.
+pub trait PlainCall {
+    /// How many bytes it filled or used, or what else the method returns. None:
+    /// the call is not for this function, but for the method's ordinary one.
+    fn call(perl: &Perl, call: Plain<'_>) -> Option<Result<i64, Error>>;
+}
+
+/// How C reaches it: `plx_method.plain`.
+pub type PlainEntry =
+    unsafe extern "C" fn(*mut c_void, *const sys::Plain, sys::Shape, *mut sys::Answer);
 
 impl<'a> Plain<'a> {
     /// What hangs on the object, if it is a `T`.
@@ -51,32 +57,26 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// Runs a method's plain function for C, as plx_enter does its ordinary one.
+/// Runs a method's plain code for C, as plx_enter does its ordinary one.
 ///
 /// # Safety
-/// Called by plx_dispatch only: the running interpreter, a method with a plain
-/// function, a call that plx_take_plain has found to be one, and an answer to be
-/// filled in. No Perl code runs before it returns.
-#[no_mangle]
-pub unsafe extern "C" fn plx_enter_plain(
+/// Called by plx_dispatch only: the running interpreter, a call of that shape as
+/// plx_take_plain has found it, and an answer to be filled in. No Perl code runs
+/// before it returns.
+pub unsafe extern "C" fn enter<C: PlainCall>(
     raw: *mut c_void,
-    method: *const Xsub,
     call: *const sys::Plain,
+    shape: sys::Shape,
     out: *mut sys::Answer,
 ) {
     // SAFETY: as the caller promises.
-    let (perl, method, call) = unsafe { (Perl::from_raw(raw), &*method, &*call) };
-    let (len, shape) = (call.len as i64, method.shape);
-    let done = method
-        .plain
-        .map(|plain| caught(|| Ok(plain(&perl, Plain { raw: call, shape }))));
-    let result = match done {
-        Some(Ok(Some(result))) => result,
-        Some(Err(error)) => Err(error),
-        _ => return, // the answer says PLX_PASS as it stands
+    let (perl, call) = unsafe { (Perl::from_raw(raw), &*call) };
+    let result = match caught(|| Ok(C::call(&perl, Plain { raw: call, shape }))) {
+        // More than there was room for is no length that C may believe.
+        Ok(Some(Ok(n))) => Ok(Answer::Int(n.min(call.len as i64))),
+        Ok(Some(Err(error))) | Err(error) => Err(error),
+        Ok(None) => return, // the answer says PLX_PASS as it stands
     };
-    // More than there was room for is no length that C may believe.
-    let result = result.map(|n| Answer::Int(if n > len { len } else { n }));
     // SAFETY: `out` is the caller's, to be filled in.
     unsafe { *out = answer(&perl, result) };
 }

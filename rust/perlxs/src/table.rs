@@ -136,8 +136,8 @@ macro_rules! c_str {
 /// The contents of a package: its constants, and its methods with prototype,
 /// usage, and how many arguments they take.
 ///
-/// A method of the form (object, data, nbytes, flags = 0) may have a second
-/// function for plain calls: see [`Plain`].
+/// A method of the form (object, data, nbytes, flags = 0) may have code of its own
+/// for plain calls: a [`PlainCall`](crate::PlainCall).
 ///
 /// `watch` names the package variable that [`Perl::watched`] looks at.
 #[macro_export]
@@ -147,7 +147,7 @@ macro_rules! table {
         constants { $($constant:ident = $value:expr;)* }
         methods { $(
             $name:ident ($proto:literal) ($usage:literal) $min:literal..=$max:literal => $entry:path
-            $(, $shape:ident at most $most:path => $plain:path)?;
+            $(, $shape:ident at most $most:path => $plain:ty)?;
         )* }
     ) => {
         static METHODS: &[$crate::Xsub] = &[$(
@@ -207,8 +207,8 @@ macro_rules! plain {
     () => {
         None
     };
-    ($plain:path) => {
-        Some($plain as $crate::PlainEntry)
+    ($plain:ty) => {
+        Some($crate::plain_entry::<$plain> as $crate::PlainEntry)
     };
 }
 
