@@ -64,6 +64,13 @@ impl Error {
         Error::of_streams(virt_sys::VIR_ERR_OPERATION_FAILED, message)
     }
 
+    /// What libvirt says where it knows by itself that a stream goes one way only.
+    pub(crate) fn one_way(what: &str) -> Error {
+        let mut message = format!("cannot {} stream: ", what).into_bytes();
+        message.extend_from_slice(&reason(libc::EBADF));
+        Error::of_streams(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
+    }
+
     /// A hole of a length that there is none of.
     pub fn hole(length: i64) -> Error {
         let message = format!(

@@ -33,6 +33,14 @@ impl State {
             .map_or(false, |flags| flags & libvirt::NONBLOCK != 0)
     }
 
+    /// Another call has opened the stream, to receive or to send.
+    pub fn opened(&self, receives: bool, sends: bool) {
+        self.unread.borrow_mut().clear();
+        // One that does not block has an answer where there is nothing to receive.
+        let blocks = matches!(self.flags, Some(flags) if flags & libvirt::NONBLOCK == 0);
+        self.stream.opened(receives || !blocks, sends);
+    }
+
     pub fn has_unread(&self) -> bool {
         !self.unread.borrow().is_empty()
     }
