@@ -71,6 +71,15 @@ impl Error {
         Error::of_streams(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
     }
 
+    /// What libvirt says of a second callback on a stream of a daemon's.
+    pub(crate) fn second_callback() -> Error {
+        let message = b"internal error: multiple stream callbacks not supported".to_vec();
+        Error {
+            domain: virt_sys::VIR_FROM_RPC as i32,
+            ..Error::of_streams(virt_sys::VIR_ERR_INTERNAL_ERROR, message)
+        }
+    }
+
     /// A hole of a length that there is none of.
     pub fn hole(length: i64) -> Error {
         let message = format!(

@@ -173,6 +173,7 @@ impl Stream {
         let send = if sends { 0 } else { Refused::SEND };
         self.held.refused.store(recv | send, Ordering::Relaxed);
         self.held.ended.store(false, Ordering::Relaxed);
+        self.held.called_back.store(false, Ordering::Relaxed);
         self.held.opened.store(true, Ordering::Relaxed);
     }
 
