@@ -241,4 +241,32 @@ EOP
     }
 }
 
+# Without a handler an abort ends by itself, and so does the stream.
+SKIP: {
+    skip 'the C binding waits for ever', 1 unless rust();
+    my $got = run_perl(<<'EOP', deadline => 60, args => [$daemon->uri, $daemon->pool_dir . '/source', $daemon->pid]);
+use strict; use warnings; use Sys::Virt;
+my ($uri, $path, $pid) = @ARGV;
+$| = 1;
+my $conn = Sys::Virt->new(uri => $uri);
+my $st = $conn->new_stream;
+$conn->get_storage_volume_by_path($path)->download($st, 0, 0);
+kill STOP => $pid;
+for my $call (qw(abort abort finish recv send)) {
+    my @args = $call eq 'recv' ? (my $data, 1) : $call eq 'send' ? ('x', 1) : ();
+    no strict 'refs';
+    print eval { &{"Sys::Virt::Stream::$call"}($st, @args); 1 } ? "done\n" : $@->{code} . " $@->{message}\n";
+}
+undef $st;
+kill CONT => $pid;
+print $conn->get_library_version ? "connected\n" : "lost\n";
+EOP
+    my $closed = "9 operation failed: stream is closed\n";
+    is_deeply $got, {
+        out => "68 Timed out during operation: the abort has not been answered\n" . $closed x 4 . "connected\n",
+        err => '', status => 0, signal => 0, hang => 0,
+    }, 'an abort that is not answered, without a handler' or diag explain $got;
+    kill CONT => $daemon->pid;
+}
+
 done_testing;

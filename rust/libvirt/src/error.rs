@@ -71,6 +71,11 @@ impl Error {
         Error::of_streams(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
     }
 
+    pub(crate) fn unanswered() -> Error {
+        let message = b"Timed out during operation: the abort has not been answered".to_vec();
+        Error::of_streams(virt_sys::VIR_ERR_OPERATION_TIMEOUT, message)
+    }
+
     /// What libvirt says of a second callback on a stream of a daemon's.
     pub(crate) fn second_callback() -> Error {
         let message = b"internal error: multiple stream callbacks not supported".to_vec();

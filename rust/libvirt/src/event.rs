@@ -50,7 +50,7 @@ impl Stream {
 
     /// Whether a daemon is behind the open stream: only such a one knows of flags for
     /// receiving, and refuses one that there is not.
-    fn is_remote(&self) -> bool {
+    pub(crate) fn is_remote(&self) -> bool {
         let no_such_flag = 1 << 31;
         let mut nothing = 0;
         // SAFETY: the stream is alive while `self` is; no byte is asked for.

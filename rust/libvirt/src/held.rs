@@ -1,7 +1,7 @@
 //! Who frees a stream, and what is known of it meanwhile.
 
 use crate::identity::Connection;
-use crate::watch::bounded;
+use crate::watch::{bounded, PATIENCE};
 use std::os::raw::c_int;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8};
@@ -88,7 +88,7 @@ impl Drop for Held {
         if *self.ended.get_mut() {
             drop(last);
         } else {
-            bounded(move || last.abort());
+            bounded(PATIENCE, move || last.abort());
         }
         drop(errno);
     }

@@ -3,7 +3,7 @@
 use crate::held::{self, Held, Refused};
 use crate::identity::{Connection, Identified};
 use crate::sigpipe;
-use crate::watch::bounded;
+use crate::watch::{bounded, ANSWER, PATIENCE};
 use crate::Error;
 use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int};
@@ -187,34 +187,51 @@ impl Stream {
         self.held.ended.load(Ordering::Relaxed)
     }
 
-    /// What libvirt says of a stream that has ended is better than a refusal.
-    fn ending(&self) {
-        let ended = self.is_open();
-        self.held.ended.store(ended, Ordering::Relaxed);
-        if ended {
+    /// Whether the stream is open, and so ends now. What libvirt says of one that has
+    /// ended is better than a refusal.
+    fn ending(&self) -> bool {
+        let ends = self.is_open();
+        self.held.ended.store(ends, Ordering::Relaxed);
+        if ends {
             self.held.refused.fetch_and(Refused::CUT, Ordering::Relaxed);
         }
+        ends
     }
 
     pub fn finish(&self) -> Result<(), Error> {
+        self.refuse(0)?;
         self.ending();
         let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `self` is.
         check(unsafe { sys::virStreamFinish(self.raw()) })
     }
 
+    /// Aborts the stream. A daemon that has lost sight of it never answers: after some
+    /// seconds that is the error.
     pub fn abort(&self) -> Result<(), Error> {
-        self.ending();
+        self.refuse(0)?;
+        let calls_back = self.held.called_back.load(Ordering::Relaxed) && !self.is_remote();
+        if !self.ending() || calls_back {
+            return self.abort_here();
+        }
+        let stream = self.clone();
+        bounded(ANSWER, move || stream.abort_here()).unwrap_or_else(|| {
+            self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
+            Err(Error::unanswered())
+        })
+    }
+
+    fn abort_here(&self) -> Result<(), Error> {
         let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `self` is.
         check(unsafe { sys::virStreamAbort(self.raw()) })
     }
 
-    /// Aborts the stream, whatever comes of it, in bounded time: a daemon that
-    /// has lost sight of it never answers.
+    /// Aborts the stream, whatever comes of it, in less time yet.
     pub fn abandon(&self) {
+        self.ending();
         let stream = self.clone();
-        bounded(move || drop(stream.abort()));
+        bounded(PATIENCE, move || drop(stream.abort_here()));
         self.held.ended.store(true, Ordering::Relaxed);
     }
 
@@ -222,8 +239,9 @@ impl Stream {
     /// may take its time: all other calls are refused from now on.
     pub fn cut(&self) {
         self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
+        self.ending();
         // An error has nobody to go to: the stream ends with one already.
-        let _ = self.abort();
+        let _ = self.abort_here();
     }
 
     /// Asks the connection for something short, for no sake but its own: see `watched`.
