@@ -148,6 +148,55 @@ for my $way (qw(download upload)) {
     $daemon->launch;
 }
 
+# A broken connection is an error, and no SIGPIPE; but that signal means what it did before
+# to a program that has it sent by another, or handles it.
+SKIP: {
+    skip 'the C binding dies of a signal', 16 unless rust();
+    my $PIPE = <<'EOP';
+use strict; use warnings; use Sys::Virt;
+my ($uri, $dir, $name, $way, $pid, $handler) = @ARGV;
+$| = 1;
+my $signals = 0;
+$SIG{PIPE} = $handler ? sub { $signals++ } : 'DEFAULT';
+Sys::Virt::Event::register_default();
+my $conn = Sys::Virt->new(uri => $uri);
+my $st = $conn->new_stream($name =~ /callback/ ? 1 : 0);
+$conn->get_storage_volume_by_path("$dir/" . ($way eq 'upload' ? 'target' : 'source'))->$way($st, 0, 0, $name =~ /hole/ ? 1 : 0);
+$st->add_callback(1, sub { }) if $name =~ /callback/;
+kill KILL => $pid;
+# What is sent while the socket closes may seem to arrive.
+sub often { my ($code) = @_; for (1 .. 1000) { $code->(); select undef, undef, undef, 0.02 } return }
+my %call = (
+    send => sub { often(sub { $st->send('x', 1) }) }, send_hole => sub { often(sub { $st->send_hole(10) }) }, finish => sub { $st->finish }, abort => sub { $st->abort },
+    send_all => sub { $st->send_all(sub { $_[1] = 'x'; 1 }) },
+    'sending without a block, with a callback' => sub { often(sub { $st->send('x', 1) }) },
+    'a hole by sparse_send_all' => sub { $st->sparse_send_all(sub { 0 }, sub { (0, 10) }, sub { 0 }) },
+    'finish, with a callback' => sub { $st->finish }, 'abort, with a callback' => sub { $st->abort },
+    drop => sub { undef $st; die bless [], 'Sys::Virt::Error' },
+);
+print eval { $call{$name}->(); 1 } ? "done\n" : ref($@) . "\n";
+print $signals ? "signals\n" : "no signal\n";
+kill PIPE => $$;
+print "lives\n";
+require POSIX;
+POSIX::_exit(0);
+EOP
+    for my $name (qw(send send_hole send_all finish abort drop), 'a hole by sparse_send_all',
+        map { "$_, with a callback" } 'sending without a block', 'finish', 'abort') {
+        for my $way ($name =~ /finish|abort|drop/ ? qw(upload download) : 'upload') {
+            my $got = run_perl($PIPE, deadline => 60, args => [$daemon->uri, $daemon->pool_dir, $name, $way, $daemon->pid, 0]);
+            is_deeply $got, { out => "Sys::Virt::Error\nno signal\n", err => '', status => 0, signal => POSIX::SIGPIPE(), hang => 0 },
+                "killed, $way: $name" or diag explain $got;
+            $daemon->kill;
+            $daemon->launch;
+        }
+    }
+    my $got = run_perl($PIPE, deadline => 60, args => [$daemon->uri, $daemon->pool_dir, 'send', 'upload', $daemon->pid, 1]);
+    like $got->{out}, qr/\ASys::Virt::Error\n.*lives\n\z/s, 'a handler of the program\'s own stays';
+    $daemon->kill;
+    $daemon->launch;
+}
+
 # A daemon that does not answer: only a signal can end the wait.
 SKIP: {
     skip 'the C binding never leaves such a call', 5 unless rust();
@@ -190,6 +239,34 @@ EOP
         is_deeply $got, { out => "alarm\nran\nover\nconnected\n", err => '', status => 0, signal => 0, hang => 0 },
             "a daemon that does not answer: $name" or diag explain $got;
     }
+}
+
+# Without a handler an abort ends by itself, and so does the stream.
+SKIP: {
+    skip 'the C binding waits for ever', 1 unless rust();
+    my $got = run_perl(<<'EOP', deadline => 60, args => [$daemon->uri, $daemon->pool_dir . '/source', $daemon->pid]);
+use strict; use warnings; use Sys::Virt;
+my ($uri, $path, $pid) = @ARGV;
+$| = 1;
+my $conn = Sys::Virt->new(uri => $uri);
+my $st = $conn->new_stream;
+$conn->get_storage_volume_by_path($path)->download($st, 0, 0);
+kill STOP => $pid;
+for my $call (qw(abort abort finish recv send)) {
+    my @args = $call eq 'recv' ? (my $data, 1) : $call eq 'send' ? ('x', 1) : ();
+    no strict 'refs';
+    print eval { &{"Sys::Virt::Stream::$call"}($st, @args); 1 } ? "done\n" : $@->{code} . " $@->{message}\n";
+}
+undef $st;
+kill CONT => $pid;
+print $conn->get_library_version ? "connected\n" : "lost\n";
+EOP
+    my $closed = "9 operation failed: stream is closed\n";
+    is_deeply $got, {
+        out => "68 Timed out during operation: the abort has not been answered\n" . $closed x 4 . "connected\n",
+        err => '', status => 0, signal => 0, hang => 0,
+    }, 'an abort that is not answered, without a handler' or diag explain $got;
+    kill CONT => $daemon->pid;
 }
 
 done_testing;

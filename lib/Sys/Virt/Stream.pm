@@ -56,6 +56,7 @@ sub _take_over {
         *$_ = $own{$_} for keys %own;
         return unless defined &Sys::Virt::_open;    # the boot has failed
         _guard_event_loops();
+        _see_openings();
         _stay_in_thread();
     };
     if (defined &Sys::Virt::_open) {
@@ -111,6 +112,31 @@ sub _guard_event_loops {
             my $code = $event->($sub) || next;
             *{"Sys::Virt::Event::$sub"} = sub { _guarded($code, @_) };
         }
+    }
+    return;
+}
+
+# What a stream was opened for says which way its data goes: libvirt itself does not
+# always look, and then waits for ever, loses what is sent, or crashes.
+sub _see_openings {
+    no strict 'refs';
+    no warnings qw(redefine prototype);
+    my %ways = (    # whether it receives, and whether it sends
+        'Domain::open_console' => [1, 1],
+        'Domain::open_channel' => [1, 1],
+        'Domain::screenshot'   => [1, 0],
+        'StorageVol::download' => [1, 0],
+        'StorageVol::upload'   => [0, 1],
+    );
+    while (my ($opener, $ways) = each %ways) {
+        my $name = "Sys::Virt::$opener";
+        my $code = defined &$name ? \&$name : next;
+        *$name = sub {
+            goto &$code unless @_ > 1 && _opening($_[1]);
+            my @result = &$code;
+            _opened($_[1], @$ways);
+            return wantarray ? @result : $result[0];
+        };
     }
     return;
 }

@@ -1,5 +1,6 @@
 //! libvirt's own errors for what a call refuses.
 
+use crate::sigpipe;
 use crate::stream::ready;
 use crate::{Error, Stream};
 use std::os::raw::{c_char, c_int, c_void};
@@ -48,6 +49,7 @@ impl Call {
     /// they abort it. (Where it does block after all, the handler fails.)
     pub fn nonblocking(self, stream: &Stream) -> Error {
         let null = ptr::null_mut();
+        let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `stream` is.
         unsafe {
             match self {

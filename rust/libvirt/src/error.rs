@@ -69,6 +69,27 @@ impl Error {
         Error::of_streams(virt_sys::VIR_ERR_OPERATION_FAILED, message)
     }
 
+    /// What libvirt says where it knows by itself that a stream goes one way only.
+    pub(crate) fn one_way(what: &str) -> Error {
+        let mut message = format!("cannot {} stream: ", what).into_bytes();
+        message.extend_from_slice(&reason(libc::EBADF));
+        Error::of_streams(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
+    }
+
+    pub(crate) fn unanswered() -> Error {
+        let message = b"Timed out during operation: the abort has not been answered".to_vec();
+        Error::of_streams(virt_sys::VIR_ERR_OPERATION_TIMEOUT, message)
+    }
+
+    /// What libvirt says of a second callback on a stream of a daemon's.
+    pub(crate) fn second_callback() -> Error {
+        let message = b"internal error: multiple stream callbacks not supported".to_vec();
+        Error {
+            domain: virt_sys::VIR_FROM_RPC as i32,
+            ..Error::of_streams(virt_sys::VIR_ERR_INTERNAL_ERROR, message)
+        }
+    }
+
     /// A hole of a length that there is none of.
     pub fn hole(length: i64) -> Error {
         let message = format!(

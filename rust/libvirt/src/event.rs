@@ -65,6 +65,10 @@ impl Drop for Readable {
 
 impl Stream {
     pub fn add_callback(&self, events: i32, number: usize) -> Result<(), Error> {
+        if self.held.called_back.load(Ordering::Relaxed) && self.is_remote() {
+            // Asked for a second, libvirt refuses, and keeps the stream for good.
+            return Err(Error::second_callback());
+        }
         // SAFETY: the stream is alive while `self` is; the opaque pointer is a
         // number that nobody follows, so there is nothing to free.
         check(unsafe {
@@ -78,6 +82,17 @@ impl Stream {
         })?;
         self.held.called_back.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether a daemon is behind the open stream: only such a one knows of flags for
+    /// receiving, and refuses one that there is not.
+    pub(crate) fn is_remote(&self) -> bool {
+        let no_such_flag = 1 << 31;
+        let mut nothing = 0;
+        // SAFETY: the stream is alive while `self` is; no byte is asked for.
+        let tried =
+            check(unsafe { sys::virStreamRecvFlags(self.raw(), &mut nothing, 0, no_such_flag) });
+        matches!(tried, Err(e) if e.code == sys::VIR_ERR_INVALID_ARG as i32)
     }
 
     pub fn update_callback(&self, events: i32) -> Result<(), Error> {

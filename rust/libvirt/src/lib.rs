@@ -8,7 +8,9 @@
 mod call;
 mod error;
 mod event;
+mod held;
 mod identity;
+mod sigpipe;
 mod stream;
 mod watch;
 

@@ -1,24 +1,19 @@
-//! A stream: the calls, and who frees it.
+//! A stream's calls.
 
+use crate::held::{self, Held, Refused};
 use crate::identity::{Connection, Identified};
-use crate::watch::bounded;
+use crate::sigpipe;
+use crate::watch::{bounded, ANSWER, PATIENCE};
 use crate::Error;
 use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 use virt_sys as sys;
 
 /// The most bytes that libvirt's own transfer loops move at a time.
 pub const CHUNK: usize = 262_120;
-
-/// Addresses of the streams that are held somewhere in this process.
-static HELD: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-
-fn held() -> std::sync::MutexGuard<'static, Vec<usize>> {
-    HELD.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 /// Has libvirt initialised, which must come before any other call: until then it
 /// takes whatever is under key 0 of the thread for its last error.
@@ -44,115 +39,6 @@ pub enum Received {
 pub enum Sent {
     Data(usize),
     WouldBlock,
-}
-
-/// One reference of libvirt's. Drop aborts a transfer that has not been ended
-/// and gives the reference back, unless a fork has left it to the parent.
-pub(crate) struct Held {
-    raw: ptr::NonNull<sys::_virStream>,
-    /// Its connection, which libvirt's stream keeps alive, where it is known.
-    connection: Option<Connection>,
-    /// `finish` or `abort` has been called on the open stream, whatever came of it.
-    ended: AtomicBool,
-    /// An abort was asked for from elsewhere, and may not have come to its end.
-    cut: AtomicBool,
-    /// It could not be asked to stop at holes: its driver knows of none.
-    no_holes: AtomicBool,
-    /// libvirt has an event callback of it.
-    pub(crate) called_back: AtomicBool,
-    pid: libc::pid_t,
-}
-
-// SAFETY: libvirt's streams may be used from any thread; they lock themselves.
-unsafe impl Send for Held {}
-// SAFETY: as above.
-unsafe impl Sync for Held {}
-
-impl Held {
-    fn new(raw: ptr::NonNull<sys::_virStream>, connection: Option<Connection>) -> Held {
-        held().push(raw.as_ptr() as usize);
-        // SAFETY: getpid has no conditions.
-        Held {
-            raw,
-            connection,
-            ended: AtomicBool::new(false),
-            cut: AtomicBool::new(false),
-            no_holes: AtomicBool::new(false),
-            called_back: AtomicBool::new(false),
-            pid: unsafe { libc::getpid() },
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // SAFETY: getpid has no conditions.
-        if self.pid != unsafe { libc::getpid() } {
-            return; // the connection behind it is the parent's, socket and all
-        }
-        let errno = Errno::save();
-        let address = self.raw.as_ptr() as usize;
-        {
-            let mut held = held();
-            if let Some(at) = held.iter().position(|a| *a == address) {
-                held.swap_remove(at);
-            }
-        }
-        let last = Last(self.raw);
-        if *self.ended.get_mut() {
-            drop(last);
-        } else {
-            bounded(move || last.abort());
-        }
-        drop(errno);
-    }
-}
-
-/// The last use of a reference, given back by Drop.
-struct Last(ptr::NonNull<sys::_virStream>);
-
-// SAFETY: as for Held.
-unsafe impl Send for Last {}
-
-impl Last {
-    fn abort(self) {
-        // SAFETY: the reference is ours.
-        unsafe { sys::virStreamAbort(self.0.as_ptr()) };
-    }
-}
-
-impl Drop for Last {
-    fn drop(&mut self) {
-        // SAFETY: the reference is ours, and this is the last use of it.
-        unsafe { sys::virStreamFree(self.0.as_ptr()) };
-    }
-}
-
-/// `errno` as it was, put back by Drop.
-struct Errno(c_int);
-
-impl Errno {
-    fn location() -> *mut c_int {
-        // SAFETY: the thread's own errno, always there.
-        unsafe {
-            #[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
-            return libc::__error();
-            #[cfg(not(any(target_os = "macos", target_os = "ios", target_os = "freebsd")))]
-            return libc::__errno_location();
-        }
-    }
-
-    fn save() -> Errno {
-        // SAFETY: as in `location`.
-        Errno(unsafe { *Errno::location() })
-    }
-}
-
-impl Drop for Errno {
-    fn drop(&mut self) {
-        // SAFETY: as in `location`.
-        unsafe { *Errno::location() = self.0 }
-    }
 }
 
 /// A stream. Clones are the same stream.
@@ -181,7 +67,7 @@ impl Stream {
     pub fn adopt(address: isize) -> Option<Stream> {
         ready();
         let raw = Identified::<sys::_virStream>::at(address)?;
-        if held().contains(&(address as usize)) {
+        if held::somewhere(address) {
             // SAFETY: known to be a live stream.
             unsafe { sys::virStreamRef(raw.into_ptr()) };
         }
@@ -201,7 +87,7 @@ impl Stream {
 
     /// Receives into `space`; `flags` as virStreamRecvFlags takes them.
     pub fn recv(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
-        self.refuse_if_cut()?;
+        self.refuse(Refused::RECV)?;
         let start = space.as_mut_ptr() as *mut c_char;
         // SAFETY: the stream is alive while `self` is; libvirt writes at most
         // as many bytes as it is told.
@@ -265,7 +151,8 @@ impl Stream {
     /// Sends from `bytes`.
     #[inline(always)]
     pub fn send(&self, bytes: &[u8]) -> Result<Sent, Error> {
-        self.refuse_if_cut()?;
+        self.refuse(Refused::SEND)?;
+        let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `self` is.
         let sent =
             unsafe { sys::virStreamSend(self.raw(), bytes.as_ptr() as *const c_char, bytes.len()) };
@@ -296,11 +183,29 @@ impl Stream {
             // and libvirt does not look: another call says what it should.
             self.recv(&mut [], 0)?;
         }
+        self.refuse(Refused::SEND)?;
         if length == 0 && self.is_open() {
             return Ok(()); // nothing to skip; a daemon that is told may never answer again
         }
+        let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `self` is.
         check(unsafe { sys::virStreamSendHole(self.raw(), length, flags) })
+    }
+
+    /// Another call has opened it. Where that is for one direction only, calls for
+    /// the other are refused from now on, and not left to the other side.
+    pub fn opened(&self, receives: bool, sends: bool) {
+        let recv = if receives { 0 } else { Refused::RECV };
+        let send = if sends { 0 } else { Refused::SEND };
+        self.held.refused.store(recv | send, Ordering::Relaxed);
+        self.held.ended.store(false, Ordering::Relaxed);
+        self.held.called_back.store(false, Ordering::Relaxed);
+        self.held.opened.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is known to be open.
+    pub fn is_active(&self) -> bool {
+        self.held.opened.load(Ordering::Relaxed) && !self.has_ended()
     }
 
     /// Whether `finish` or `abort` has been called on it since it was opened.
@@ -310,35 +215,64 @@ impl Stream {
 
     /// Whether it has ended, or is about to.
     pub fn is_over(&self) -> bool {
-        self.has_ended() || self.held.cut.load(Ordering::Relaxed)
+        self.has_ended() || self.held.refused.load(Ordering::Relaxed) & Refused::CUT != 0
+    }
+
+    /// Whether the stream is open, and so ends now. What libvirt says of one that has
+    /// ended is better than a refusal.
+    fn ending(&self) -> bool {
+        let ends = self.is_open();
+        self.held.ended.store(ends, Ordering::Relaxed);
+        if ends {
+            self.held.refused.fetch_and(Refused::CUT, Ordering::Relaxed);
+        }
+        ends
     }
 
     pub fn finish(&self) -> Result<(), Error> {
-        self.held.ended.store(self.is_open(), Ordering::Relaxed);
+        self.refuse(0)?;
+        self.ending();
+        let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `self` is.
         check(unsafe { sys::virStreamFinish(self.raw()) })
     }
 
+    /// Aborts the stream. A daemon that has lost sight of it never answers: after some
+    /// seconds that is the error.
     pub fn abort(&self) -> Result<(), Error> {
-        self.held.ended.store(self.is_open(), Ordering::Relaxed);
+        self.refuse(0)?;
+        let calls_back = self.held.called_back.load(Ordering::Relaxed) && !self.is_remote();
+        if !self.ending() || calls_back {
+            return self.abort_here();
+        }
+        let stream = self.clone();
+        bounded(ANSWER, move || stream.abort_here()).unwrap_or_else(|| {
+            self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
+            Err(Error::unanswered())
+        })
+    }
+
+    fn abort_here(&self) -> Result<(), Error> {
+        let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `self` is.
         check(unsafe { sys::virStreamAbort(self.raw()) })
     }
 
-    /// Aborts the stream, whatever comes of it, in bounded time: a daemon that
-    /// has lost sight of it never answers.
+    /// Aborts the stream, whatever comes of it, in less time yet.
     pub fn abandon(&self) {
+        self.ending();
         let stream = self.clone();
-        bounded(move || drop(stream.abort()));
+        bounded(PATIENCE, move || drop(stream.abort_here()));
         self.held.ended.store(true, Ordering::Relaxed);
     }
 
     /// Aborts the stream while a call on it is under way on another thread. That
     /// may take its time: all other calls are refused from now on.
     pub fn cut(&self) {
-        self.held.cut.store(true, Ordering::Relaxed);
+        self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
+        self.ending();
         // An error has nobody to go to: the stream ends with one already.
-        let _ = self.abort();
+        let _ = self.abort_here();
     }
 
     /// Asks the connection for something short, for no sake but its own: see `watched`.
@@ -351,17 +285,23 @@ impl Stream {
         }
     }
 
-    fn refuse_if_cut(&self) -> Result<(), Error> {
-        if self.held.cut.load(Ordering::Relaxed) {
-            return Err(Error::closed());
+    /// Refuses a call in one direction, if there is a reason to.
+    fn refuse(&self, direction: u8) -> Result<(), Error> {
+        match self.held.refused.load(Ordering::Relaxed) & (direction | Refused::CUT) {
+            0 => Ok(()),
+            Refused::RECV => Err(Error::one_way("read from")),
+            Refused::SEND => Err(Error::one_way("write to")),
+            _ => Err(Error::closed()),
         }
-        Ok(())
     }
 
     /// Whether another call has opened it. (A call that every open stream has
     /// another error for, and that changes nothing without a callback.)
     fn is_open(&self) -> bool {
-        if self.has_ended() || self.held.called_back.load(Ordering::Relaxed) {
+        if self.held.opened.load(Ordering::Relaxed)
+            || self.has_ended()
+            || self.held.called_back.load(Ordering::Relaxed)
+        {
             return true;
         }
         // SAFETY: the stream is alive while `self` is.

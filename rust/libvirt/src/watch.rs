@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 /// How often the waiting thread looks for signals.
 const TICK: Duration = Duration::from_millis(50);
-/// How long an interrupted call is waited for before it is left behind.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an interrupted call, or an abort that nobody asked for, is waited for
+/// before it is left behind.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an abort that the program asks for may take.
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 /// How long a call may wait for another thread to see it.
 const NUDGE: Duration = Duration::from_millis(200);
 
@@ -121,30 +124,31 @@ pub fn keep_to_one_thread(keep: bool) {
     ONE_THREAD.store(keep, Ordering::Relaxed);
 }
 
-/// Runs `work`, which nobody needs a result of, for some seconds at most: what
-/// takes longer goes on by itself, on a thread that is left behind.
-pub(crate) fn bounded(work: impl FnOnce() + Send + 'static) {
+/// Runs `work` for this long at most: what takes longer goes on by itself, on a
+/// thread that is left behind, and there is no result.
+pub(crate) fn bounded<T: Send + 'static>(
+    time: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     if ONE_THREAD.load(Ordering::Relaxed) {
-        return work();
+        return Some(work());
     }
     let work = Arc::new(Mutex::new(Some(work)));
     let theirs = Arc::clone(&work);
     match start(move || take_and_run(&theirs)) {
         // The thread ends, rather than wait for more: most programs never need it again.
         Ok((worker, done)) => {
-            if done.wait(PATIENCE).is_some() {
-                worker.end();
-            }
+            let result = done.wait(time)?;
+            worker.end();
+            result
         }
         Err(_) => take_and_run(&work), // no thread to be had
     }
 }
 
-fn take_and_run(work: &Mutex<Option<impl FnOnce()>>) {
+fn take_and_run<T>(work: &Mutex<Option<impl FnOnce() -> T>>) -> Option<T> {
     let work = work.lock().unwrap_or_else(|p| p.into_inner()).take();
-    if let Some(work) = work {
-        work();
-    }
+    work.map(|work| work())
 }
 
 /// Calls `nudge` now and then from another thread, as long as this lives.
@@ -288,6 +292,18 @@ mod tests {
             assert_eq!(got.ok(), Some(Ok(Some(Ok(1)))));
         }
         assert_eq!(IDLE.with(|idle| idle.borrow().len()), 1);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_left_behind() {
+        assert_eq!(bounded(PATIENCE, || 42), Some(42));
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (done, seen) = mpsc::channel();
+        let got = bounded(Duration::from_millis(1), move || {
+            let _ = (stopped.recv(), done.send(()));
+        });
+        assert_eq!(got, None);
+        assert!(stop.send(()).is_ok() && seen.recv().is_ok());
     }
 
     #[test]

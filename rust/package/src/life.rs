@@ -33,6 +33,33 @@ pub fn optional_flags(perl: &mut Perl, args: Args<'_>, at: usize) -> Result<u32,
         .map_or(Ok(0), |flags| flags.uv(perl).map(|flags| flags as u32))
 }
 
+/// `_opening(st)`: another call is about to open the stream, which ends what it was
+/// open for: libvirt would lose sight of that. False where it is no stream.
+pub fn opening(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let object = Object::of(perl, args.get(0))?;
+    let state = object.and_then(|object| recognise(perl, object));
+    if let Some(state) = &state {
+        if state.stream.is_active() {
+            guard::inside(perl, |_| {
+                state.abandon();
+                Ok(())
+            })?;
+        }
+    }
+    Ok(Answer::Int(state.is_some().into()))
+}
+
+/// `_opened(st, receives, sends)`: that call has succeeded.
+pub fn opened(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    if let Some(object) = Object::of(perl, args.get(0))? {
+        if let Some(state) = recognise(perl, object) {
+            let (receives, sends) = (args.get(1).uv(perl)? != 0, args.get(2).uv(perl)? != 0);
+            state.opened(receives, sends);
+        }
+    }
+    Ok(Answer::Empty)
+}
+
 /// `finish(st)`
 pub fn finish(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "finish", Call::Finish)?;

@@ -38,6 +38,13 @@ impl State {
             .map_or(false, |flags| flags & libvirt::NONBLOCK == 0)
     }
 
+    /// Another call has opened the stream, to receive or to send.
+    pub fn opened(&self, receives: bool, sends: bool) {
+        self.ahead.clear();
+        // One that does not block has an answer where there is nothing to receive.
+        self.stream.opened(receives || !self.is_blocking(), sends);
+    }
+
     /// What libvirt has given and the program has not had; the stream's end drops it.
     pub fn ahead(&self) -> &Ahead {
         if self.stream.is_over() {
