@@ -217,17 +217,20 @@ sub adopt {
 
 # --- a guest
 
-# 16-bit code that says "echo\r\n" on the first serial port, then sends back
-# each byte that comes in. It spins for a while between bytes, then sleeps until
-# the next clock tick, so that an idle guest takes no processor. The receive
-# buffer is never reset: a byte sent before the guest has booted is echoed too.
+# 16-bit code for the first serial port: at the first byte that comes in it says
+# "echo\r\n", then it sends back each byte. It waits for that one because QEMU notices
+# an opened console by and by, and before 8.2 drops what the guest says till then. It
+# spins for a while between bytes, then sleeps until the next clock tick, so that an idle
+# guest takes no processor. The receive buffer is never reset: a byte sent before the
+# guest has booted counts too.
 my $BOOT = pack('H*', join '', qw(
     31c0 8ed8 fb fc
-    bee07d
-    ac 84c0 7405 e81a00 ebf6
+    e81500 bee07d
+    ac 84c0 7405 e81e00 ebf6
+    e80500 e81600 ebf8
     31c9
     bafd03 ec a801 7505 e2f6 f4 ebf1
-    baf803 ec e80200 ebe8
+    baf803 ec c3
     88c4 bafd03 ec a820 74fb 88e0 baf803 ee c3
 ));
 my $SAYS = "echo\r\n";
