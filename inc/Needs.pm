@@ -113,7 +113,7 @@ sub _libvirt {
     my $cflags = _ask($tool, '--cflags', 'libvirt');
     my ($cc) = split ' ', $Config{cc};
     return undef unless _which($cc);    # already told
-    # The newest call that the library makes: a libvirt without it is refused here.
+    # The newest call that the library makes (3.4.0): a libvirt without it is refused here.
     my ($ok, $said) = _compile($cflags,
         "#include <libvirt/libvirt.h>\n#include <libvirt/virterror.h>\n"
       . "int main(void) { return virStreamSparseSendAll(0, 0, 0, 0, 0); }\n", $found->{libvirt_libs});
@@ -193,7 +193,7 @@ sub _compile {
 sub _first_error {
     my ($out) = @_;
     my @lines = split /\n/, $out;
-    my ($line) = grep { /error/i } @lines;
+    my ($line) = grep { /error|undefined/i } @lines;
     $line = $lines[-1] unless defined $line;
     return defined $line ? $line : 'it says nothing';
 }
