@@ -175,6 +175,16 @@ sub restart {
     return;
 }
 
+# Starts it again if it has ended by itself.
+sub revive {
+    my ($self) = @_;
+    return 0 unless $self->reap;
+    delete @$self{qw(conn pool)};
+    $self->launch;
+    $self->pool;
+    return 1;
+}
+
 # --- volumes
 
 # A directory pool; files put into pool_dir become volumes by a refresh.
