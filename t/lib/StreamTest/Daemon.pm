@@ -179,6 +179,7 @@ sub restart {
 sub revive {
     my ($self) = @_;
     return 0 unless $self->reap;
+    local $SIG{PIPE} = 'IGNORE';    # the connection says goodbye
     delete @$self{qw(conn pool)};
     $self->launch;
     $self->pool;
