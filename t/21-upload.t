@@ -144,12 +144,9 @@ subtest 'an abort half way' => sub {
     ok $conn->get_library_version, 'the connection goes on';
 };
 
-# The last one: a libvirtd that fails at it takes no other case along.
+# The last one: a libvirtd that crashes at it takes no other case along.
 subtest 'more than a range holds' => sub {
-    # libvirtd 11.3 answers it with a message that stands in its queue twice: it spins for
-    # ever or crashes, whoever the client is. 7.0, 9.0 and 12.8 do not.
-    my $version = $conn->get_library_version;
-    plan skip_all => 'libvirtd 11.3 itself spins or crashes' if int($version / 1000) == 11_003;
+    plan skip_all => 'libvirtd 11.3 itself spins or crashes' unless $daemon->bears_failed_uploads;
     my $volume = $daemon->volume('full', 30, 'o' x 30);
     my $st = $conn->new_stream;
     $volume->upload($st, 0, 10);

@@ -237,8 +237,9 @@ my @states = $states =~ s/.*^my %open//msr =~ /^ {4}(?:'([\w ,-]+)'|(\w+)) => su
 @states = grep { defined } @states;
 cmp_ok scalar @states, '>=', 22, 'states';
 for my $state (grep { $_ ne 'daemon killed' } @states) {
-    # libvirtd 11.3 may crash when streams are dropped half-way; that is not the next state's fault.
+    # Should it crash under one state, that is not the next one's fault.
     $daemon->revive and diag "libvirtd had ended by itself before '$state'";
+    next if $state =~ /upload/ && !$daemon->bears_failed_uploads;
     # Fewer where the sending methods are left out.
     ok_child($states, $state =~ /^active(?! upload)|^with|^at its end/ ? 200 : 400, $state, $state);
 }

@@ -175,6 +175,13 @@ sub restart {
     return;
 }
 
+# A libvirtd 11.3 that cannot write what it is sent spins in its message queue, or
+# crashes, whoever the client is; 7.0, 9.0 and 12.8 do not.
+sub bears_failed_uploads {
+    my ($self) = @_;
+    return int($self->conn->get_library_version / 1_000) != 11_003;
+}
+
 # Starts it again if it has ended by itself.
 sub revive {
     my ($self) = @_;
