@@ -143,6 +143,7 @@ my %claims = (
 for my $slot (@slot{'send_all', 'sparse_send_all'}) {
     for my $what (sort keys %claims) {
         my ($fill, $claim, $holds) = @{ $claims{$what} };
+        next if $claim > ~0 >> 1;    # no integer of this perl
         subtest "$slot->{name} claims: $what" => sub {
             my ($st, $error) = claim($slot, $fill, $claim);
             isa_ok $error, 'Sys::Virt::Error';
