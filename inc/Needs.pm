@@ -113,7 +113,7 @@ sub _libvirt {
     my $cflags = _ask($tool, '--cflags', 'libvirt');
     my ($cc) = split ' ', $Config{cc};
     return undef unless _which($cc);    # already told
-    # The newest call that the library makes: a libvirt without it is refused here.
+    # The newest call that the library makes (3.4.0): a libvirt without it is refused here.
     my ($ok, $said) = _compile($cflags,
         "#include <libvirt/libvirt.h>\n#include <libvirt/virterror.h>\n"
       . "int main(void) { return virStreamSparseSendAll(0, 0, 0, 0, 0); }\n", $found->{libvirt_libs});
@@ -139,11 +139,11 @@ sub _rustc {
     return "'$rustc --version' fails" unless defined $said && $said =~ /^rustc (\d+\.\d+)/;
     return "found $1 ($rustc)" if _older($1, $RUST);
     # A static library of nothing shows that the standard library is there, and
-    # which system libraries it wants beside it.
+    # which system libraries it wants beside it (on musl, as rust/.cargo has it).
     my $dir = File::Temp->newdir;
     my $src = "$dir/nothing.rs";
     _write($src, '');
-    my $out = `"$rustc" --crate-type staticlib --print native-static-libs -o "$dir/libnothing.a" "$src" 2>&1`;
+    my $out = `"$rustc" --crate-type staticlib -C target-feature=-crt-static --print native-static-libs -o "$dir/libnothing.a" "$src" 2>&1`;
     return "'$rustc' fails: " . _first_error($out) if $?;
     $found->{rustc} = $rustc;
     $found->{rust_libs} = $out =~ /native-static-libs:\s*(.*)/ ? $1 : '';
@@ -193,7 +193,7 @@ sub _compile {
 sub _first_error {
     my ($out) = @_;
     my @lines = split /\n/, $out;
-    my ($line) = grep { /error/i } @lines;
+    my ($line) = grep { /error|undefined/i } @lines;
     $line = $lines[-1] unless defined $line;
     return defined $line ? $line : 'it says nothing';
 }

@@ -7,7 +7,6 @@ use strict;
 use warnings;
 use ExtUtils::Manifest qw(manicopy manifind maniskip);
 use File::Find ();
-use File::Path qw(make_path);
 
 my ($what, $dir) = @ARGV;
 my %do = (copy => \&copy, vendor => \&vendor);
@@ -37,16 +36,18 @@ sub vendor {
     system("\"$cargo\" vendor --locked --manifest-path rust/Cargo.toml \"$dir/rust/vendor\" >\"$dir/vendor.log\"") == 0
         or die "cargo vendor failed\n";
     unlink "$dir/vendor.log";
-    make_path("$dir/rust/.cargo");
-    open my $fh, '>', "$dir/rust/.cargo/config.toml" or die "config.toml: $!\n";
+    my $settings = "$dir/rust/.cargo/config.toml";
+    chmod 0644, $settings;    # a copy is read-only
+    open my $fh, '>>', $settings or die "$settings: $!\n";
     print {$fh} <<'TOML';
+
 [source.crates-io]
 replace-with = "vendored-sources"
 
 [source.vendored-sources]
 directory = "vendor"
 TOML
-    close $fh or die "config.toml: $!\n";
+    close $fh or die "$settings: $!\n";
     my @files = listed();
     File::Find::find({ no_chdir => 1, wanted => sub {
         push @files, substr $_, 1 + length $dir if -f;

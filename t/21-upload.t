@@ -117,15 +117,6 @@ subtest 'a range' => sub {
     is slurp($daemon->pool_dir . '/range'), 'o' x 10 . '0123456789' . 'o' x 10, 'and no more';
 };
 
-subtest 'more than a range holds' => sub {
-    my $volume = $daemon->volume('full', 30, 'o' x 30);
-    my $st = $conn->new_stream;
-    $volume->upload($st, 0, 10);
-    my $error = error_of(sub { $st->send('x' x 100, 100); $st->finish });
-    isa_ok $error, 'Sys::Virt::Error';
-    like slurp($daemon->pool_dir . '/full'), qr/o{20}\z/, 'the rest is untouched';
-};
-
 subtest 'non-blocking' => sub {
     my ($st, $file) = opened(Sys::Virt::Stream::NONBLOCK);
     my $at = 0;
@@ -151,6 +142,17 @@ subtest 'an abort half way' => sub {
     is_deeply [$st->abort], [], 'returns nothing';
     ok error_of(sub { $st->send('x', 1) }), 'nothing goes after it';
     ok $conn->get_library_version, 'the connection goes on';
+};
+
+# The last one: a libvirtd that crashes at it takes no other case along.
+subtest 'more than a range holds' => sub {
+    plan skip_all => 'libvirtd 11.3 itself spins or crashes' unless $daemon->bears_failed_uploads;
+    my $volume = $daemon->volume('full', 30, 'o' x 30);
+    my $st = $conn->new_stream;
+    $volume->upload($st, 0, 10);
+    my $error = error_of(sub { $st->send('x' x 100, 100); $st->finish });
+    isa_ok $error, 'Sys::Virt::Error';
+    like slurp($daemon->pool_dir . '/full'), qr/o{20}\z/, 'the rest is untouched';
 };
 
 done_testing;

@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 
+use Config;
 use Fcntl qw(SEEK_SET SEEK_CUR SEEK_END);
 use Test::More;
 use lib 't/lib';
@@ -111,11 +112,13 @@ subtest 'by single calls' => sub {
     my $data = pattern(65_536);
     is_deeply [$st->send_hole(8 * MIB)], [], 'send_hole returns nothing';
     is $st->send($data, length $data), length $data, 'data after it';
-    is_deeply [$st->send_hole(5_000_000_000, 0)], [], 'a hole of more than 32 bits';
+    # A libvirt of 32 bits takes it, and makes it a smaller one (9.0; the C binding's too).
+    my $large = $Config{ptrsize} < 8 ? 1_000_000_000 : 5_000_000_000;
+    is_deeply [$st->send_hole($large, 0)], [], 'a hole of more than 32 bits';
     is $st->send('end', 3), 3, 'and data again';
     $st->finish;
     my $path = $daemon->pool_dir . '/single';
-    my $size = 8 * MIB + 65_536 + 5_000_000_000 + 3;
+    my $size = 8 * MIB + 65_536 + $large + 3;
     is -s $path, $size, 'the size';
     cmp_ok blocks($path) * 512, '<', MIB, 'holes are holes';
 

@@ -31,7 +31,8 @@ sub take {
 
 my $st = opened(0);
 $guest->resume;
-is take($st, length $daemon->guest_says), $daemon->guest_says, 'what the guest says';
+is $st->send('?', 1), 1, 'a byte in';
+is take($st, length $daemon->guest_says), $daemon->guest_says, 'and what the guest says to it';
 
 for my $text ("hello\r\n", "\x1b[2J", join '', map { chr } 0 .. 255) {
     is $st->send($text, length $text), length $text, 'bytes go in';

@@ -216,7 +216,7 @@ my $conn = Sys::Virt->new(uri => $ARGV[0]);
 my $dom = $conn->get_domain_by_name($ARGV[1]);
 my $st = $conn->new_stream();
 $dom->open_console($st, undef, 0);
-$st->send("HELLO\n", 6);
+$st->send("?HELLO\n", 7);
 my $all = '';
 while ($all !~ /HELLO\n/) {
     my $count = $st->recv(my $data, 4096);

@@ -143,6 +143,7 @@ my %claims = (
 for my $slot (@slot{'send_all', 'sparse_send_all'}) {
     for my $what (sort keys %claims) {
         my ($fill, $claim, $holds) = @{ $claims{$what} };
+        next if $claim > ~0 >> 1;    # no integer of this perl
         subtest "$slot->{name} claims: $what" => sub {
             my ($st, $error) = claim($slot, $fill, $claim);
             isa_ok $error, 'Sys::Virt::Error';
@@ -221,7 +222,7 @@ subtest 'counts of every kind' => sub {
         $got{$which} = run_perl($counts, args => [$daemon->uri], switches => [], env => { SYS_VIRT_STREAM => $which });
     }
     is $got{rust}{out}, $got{c}{out}, 'mean the same as in the C binding';
-    cmp_ok length $got{c}{out}, '>', 2000, 'all of them';
+    cmp_ok length $got{c}{out}, '>', 2000, 'all of them' or diag explain $got{c};
     is_deeply [@{ $got{rust} }{qw(err status signal hang)}], ['', 0, 0, 0], 'no crash';
 } if rust();
 

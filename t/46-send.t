@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use Config;
 use Test::More;
 use lib 't/lib';
 use StreamTest qw(libvirtd);
@@ -176,6 +177,8 @@ my %hole = (
     (map { $_ => $taken } qw(zero undef text float object tied large)),
     (map { $_ => $refused } 'minus one', 'minus much', 'minus text', 'minus infinite'),
 );
+# A length is read from its text there, as the C binding does: "-Inf" is no number.
+delete $hole{'minus infinite'} if !defined $Config{use64bitall};
 for my $what (rust() ? sort keys %hole : ()) {
     my $got = run_perl($holes, args => [$daemon->uri, $what], deadline => 10, switches => []);
     is_deeply $got, { err => '', status => 0, signal => 0, hang => 0, out => $hole{$what} }, "a hole of $what"

@@ -67,6 +67,7 @@ my @waits;
 for my $name (sort keys %transfer) {
     my ($side, $nth, $code) = @{ $transfer{$name} };
     for my $what (sort keys %garbled) {
+        next if $side eq 'client' && !$daemon->bears_failed_uploads;
         # Each of these takes as long as the alarm and what comes after it.
         next if $name =~ /answer/ && $what !~ /^(?:another (?:serial|type)|a length too small)$/;
         my ($at, $with) = @{ $garbled{$what} };

@@ -24,6 +24,8 @@ for (
     ['no libvirt', { PKG_CONFIG => tool('pc-none', 'exit 1') },
         qr/^  libvirt's headers .*: pkg-config knows no libvirt\n.*libvirt-dev .*libvirt-devel$/m],
     ['an old libvirt', { PKG_CONFIG => tool('pc-old', 'echo 6.10.0') }, qr/^  libvirt's .*: found 6\.10\.0$/m],
+    ['a libvirt without a call', { PKG_CONFIG => tool('pc-less', 'test "$1" != --modversion || echo 9.0.0') },
+        qr/^  libvirt's .*: version 9\.0\.0 is there but does not .* link: .*\bvirStreamSparseSendAll\b/m],
     ['an old cargo', { CARGO => tool('cargo-old', 'echo cargo 0.47.0') },
         qr/^  cargo, 1\.63 or newer: found 1\.46 /m, qr/rustup/],
     ['an old rustc', { RUSTC => tool('rustc-old', 'echo rustc 1.48.0') }, qr/^  rustc .*: found 1\.48 /m],

@@ -21,6 +21,8 @@ is(version->parse($provides->{'Sys::Virt::Stream'}{version}), version->parse($me
 my $needs = $meta->effective_prereqs;
 ok $needs->requirements_for($_->[0], 'requires')->as_string_hash->{ $_->[1] }, "$_->[0] requires $_->[1]"
     for ['configure', 'ExtUtils::MakeMaker'], ['build', 'ExtUtils::MakeMaker'], ['test', 'Test::More'], ['runtime', 'perl'];
+is(version->parse($needs->requirements_for('runtime', 'requires')->as_string_hash->{perl}), v5.32.0,
+    'the oldest perl that xt/matrix tests');
 ok !$needs->requirements_for('runtime', 'requires')->as_string_hash->{'Sys::Virt'},
     'the module can be had without Sys::Virt';
 ok $needs->requirements_for('runtime', 'recommends')->as_string_hash->{'Sys::Virt'}, '... which it is made for';

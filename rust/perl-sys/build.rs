@@ -35,6 +35,9 @@ fn main() {
     let version = env::var("PERL_XS_VERSION").unwrap_or_else(|_| env!("CARGO_PKG_VERSION").into());
     let core = format!("{}/CORE", config(&perl, "archlibexp"));
 
+    // Another perl, or the same one built anew, has another of these.
+    println!("cargo:rerun-if-changed={core}/config.h");
+
     println!("cargo:rustc-check-cfg=cfg(iv64)");
     if config(&perl, "ivsize") == "8" {
         println!("cargo:rustc-cfg=iv64");

@@ -51,9 +51,7 @@ sub _take_over {
         add_callback update_callback remove_callback
     );
     my $install = sub {
-        no strict 'refs';
-        no warnings 'redefine';
-        *$_ = $own{$_} for keys %own;
+        _put("Sys::Virt::Stream::$_", $own{$_}) for keys %own;
         return unless defined &Sys::Virt::_open;    # the boot has failed
         _guard_event_loops();
         _see_openings();
@@ -82,36 +80,46 @@ sub _take_over {
     return;
 }
 
+# Puts a sub in another's place, in the glob that compiled code has. perl -W warns
+# whatever a module says, so the other one goes first and nothing is redefined.
+sub _put {
+    my ($name, $code) = @_;
+    no strict 'refs';
+    undef *$name;
+    *$name = $code;
+    return;
+}
+
 # No exception may cross libvirt's frames: neither one thrown by an event loop
 # written in Perl, nor one by an event callback under libvirt's loop.
 sub _guard_event_loops {
     no strict 'refs';
-    no warnings qw(redefine prototype);
     require Sys::Virt::Event;    # Sys::Virt does not, and it must not come later
-    my $event = sub { my $name = "Sys::Virt::Event::$_[0]"; defined &$name ? \&$name : undef };
+    my $change = sub {
+        my ($sub, $wrap) = @_;
+        # Sys::Virt has what a loop inherits in EventImpl since 9.5, and before that in Event.
+        my ($name) = grep { defined &$_ } map { "Sys::Virt::${_}::$sub" } qw(EventImpl Event);
+        _put($name, $wrap->(\&$name)) if $name;
+    };
 
-    if (my $code = $event->('run_default')) {
-        *Sys::Virt::Event::run_default = _relay($code);
-    }
+    $change->(run_default => \&_relay);
     # A loop may be run from within a callback. libvirt counts on its not being
     # called for the same watch or timer again before it has returned.
     for my $sub (qw(_run_handle_callback_helper _run_timeout_callback_helper)) {
-        my $relay = _relay($event->($sub) || next);
-        my %running;
-        *{"Sys::Virt::Event::$sub"} = sub {
-            return if $running{ $_[0] };
-            local $running{ $_[0] } = 1;
-            return &$relay;
-        };
+        $change->($sub => sub {
+            my $relay = _relay($_[0]);
+            my %running;
+            return sub {
+                return if $running{ $_[0] };
+                local $running{ $_[0] } = 1;
+                return &$relay;
+            };
+        });
     }
     for my $kind (qw(handle timeout)) {
-        if (my $code = $event->("_add_$kind")) {
-            *{"Sys::Virt::Event::_add_$kind"} = sub { _guarded_add($code, @_) };
-        }
-        for my $sub ("_update_$kind", "_remove_$kind") {
-            my $code = $event->($sub) || next;
-            *{"Sys::Virt::Event::$sub"} = sub { _guarded($code, @_) };
-        }
+        $change->("_add_$kind" => sub { my $code = $_[0]; return sub { _guarded_add($code, @_) } });
+        $change->($_ => sub { my $code = $_[0]; return sub { _guarded($code, @_) } })
+            for "_update_$kind", "_remove_$kind";
     }
     return;
 }
@@ -119,8 +127,6 @@ sub _guard_event_loops {
 # What a stream was opened for says which way its data goes: libvirt itself does not
 # always look, and then waits for ever, loses what is sent, or crashes.
 sub _see_openings {
-    no strict 'refs';
-    no warnings qw(redefine prototype);
     my %ways = (    # whether it receives, and whether it sends
         'Domain::open_console' => [1, 1],
         'Domain::open_channel' => [1, 1],
@@ -128,15 +134,10 @@ sub _see_openings {
         'StorageVol::download' => [1, 0],
         'StorageVol::upload'   => [0, 1],
     );
-    while (my ($opener, $ways) = each %ways) {
+    no strict 'refs';
+    for my $opener (keys %ways) {
         my $name = "Sys::Virt::$opener";
-        my $code = defined &$name ? \&$name : next;
-        *$name = sub {
-            goto &$code unless @_ > 1 && _opening($_[1]);
-            my @result = &$code;
-            _opened($_[1], @$ways);
-            return wantarray ? @result : $result[0];
-        };
+        _put($name, _opener(\&$name, @{ $ways{$opener} })) if defined &$name;
     }
     return;
 }

@@ -108,24 +108,13 @@ impl Stream {
                 }
                 Err(error)
             }
-            got => {
-                self.is_at_work(got > 0);
-                Ok(Received::Data(got as usize))
-            }
+            got => Ok(Received::Data(got as usize)),
         }
     }
 
     /// Whether `recv` can be asked to stop at holes, as far as is known.
     pub fn tells_holes(&self) -> bool {
         !self.held.no_holes.load(Ordering::Relaxed)
-    }
-
-    /// A stream that has ended can be opened again, which nobody says: that it
-    /// moves data tells.
-    fn is_at_work(&self, moved: bool) {
-        if moved && self.has_ended() {
-            self.held.ended.store(false, Ordering::Relaxed);
-        }
     }
 
     /// Receives at most `want` bytes into a buffer of its own; memory follows
@@ -159,10 +148,7 @@ impl Stream {
         match sent {
             -2 => Ok(Sent::WouldBlock),
             sent if sent < 0 => Err(Error::last()),
-            sent => {
-                self.is_at_work(sent > 0);
-                Ok(Sent::Data(sent as usize))
-            }
+            sent => Ok(Sent::Data(sent as usize)),
         }
     }
 

@@ -6,7 +6,7 @@
 //! after the XSUB of Sys::Virt that ran the loop (`relay`).
 
 use crate::events;
-use perlxs::{Answer, Args, Error, Handler, Perl, Xsub};
+use perlxs::{Answer, Arg, Args, Error, Handler, Perl, Sv, Xsub};
 
 /// Makes calls into libvirt under which Perl code may run. What that threw is
 /// the error.
@@ -46,13 +46,14 @@ pub fn guarded_call(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 }
 
 /// What a relay asks: before the XSUB, given how many relays are on the stack,
-/// and after it, given what was answered before and one argument more.
+/// and after it, given what was answered before and one argument more. The
+/// second argument is the XSUB's own.
 ///
 /// What was kept until no relay was on the stack is raised first of all; one
 /// that runs within another leaves alone what that has to raise.
 fn raise(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let number = args.get(0).uv(perl)? as usize;
-    let mark = match args.optional(1) {
+    let mark = match args.optional(2) {
         Some(_) => number,
         None if number == 0 => 0,
         None => return Ok(Answer::Int(perlxs::deferred() as i64)),
@@ -69,8 +70,10 @@ static RAISE: Xsub = perlxs::unnamed!(raise);
 /// `_relay(code)`: a code reference that calls `code`, an XSUB that runs event
 /// callbacks, and raises what those threw; `code` itself where it is no XSUB.
 pub fn relay(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    let code = args.get(0);
-    Ok(Answer::Sv(
-        perl.relay(code, &RAISE).unwrap_or_else(|| code.copy(perl)),
-    ))
+    Ok(Answer::Sv(around(perl, args.get(0), &RAISE)))
+}
+
+/// A relay of `code` that asks `xsub`.
+pub fn around(perl: &Perl, code: Arg<'_>, xsub: &'static Xsub) -> Sv {
+    perl.relay(code, xsub).unwrap_or_else(|| code.copy(perl))
 }

@@ -45,8 +45,7 @@ perlxs::table! {
         update_callback ("$$")    ("st, events")                                 2..=2 => events::update_callback;
         remove_callback ("$")     ("st")                                         1..=1 => events::remove_callback;
 
-        _opening        ("$")     ("st")                                         1..=1 => life::opening;
-        _opened         ("$$$")   ("st, receives, sends")                        3..=3 => life::opened;
+        _opener         ("$$$")   ("code, receives, sends")                      3..=3 => life::opener;
         _release_callbacks ("")   ("")                                           0..=0 => events::release_all;
         _guarded        ("$@")    ("code, ...")                                  1..=9 => guard::guarded_call;
         _guarded_add    ("$@")    ("code, ...")                                  1..=9 => guard::guarded_add;

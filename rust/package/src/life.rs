@@ -5,7 +5,7 @@ use crate::guard;
 use crate::io;
 use crate::state::{not_blessed, recognise, stream_of, State};
 use libvirt::{Call, Connection, Stream};
-use perlxs::{Answer, Args, Error, Object, Perl, Sv};
+use perlxs::{Answer, Args, Error, Object, Perl, Sv, Xsub};
 use std::ffi::CStr;
 
 fn class() -> &'static CStr {
@@ -33,31 +33,37 @@ pub fn optional_flags(perl: &mut Perl, args: Args<'_>, at: usize) -> Result<u32,
         .map_or(Ok(0), |flags| flags.uv(perl).map(|flags| flags as u32))
 }
 
-/// `_opening(st)`: another call is about to open the stream, which ends what it was
-/// open for: libvirt would lose sight of that. False where it is no stream.
-pub fn opening(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    let object = Object::of(perl, args.get(0))?;
-    let state = object.and_then(|object| recognise(perl, object));
-    if let Some(state) = &state {
-        if state.stream.is_active() {
+/// What the relay around a call that opens streams asks: before it, which ends
+/// what the stream was open for (libvirt would lose sight of that), and when it
+/// has succeeded, with one argument more.
+fn opens(perl: &mut Perl, args: Args<'_>, receives: bool, sends: bool) -> Result<Answer, Error> {
+    let object = Object::of(perl, args.get(1))?;
+    if let Some(state) = object.and_then(|object| recognise(perl, object)) {
+        if args.optional(2).is_some() {
+            state.opened(receives, sends);
+        } else if state.stream.is_active() {
             guard::inside(perl, |_| {
                 state.abandon();
                 Ok(())
             })?;
         }
     }
-    Ok(Answer::Int(state.is_some().into()))
+    Ok(Answer::Int(0))
 }
 
-/// `_opened(st, receives, sends)`: that call has succeeded.
-pub fn opened(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    if let Some(object) = Object::of(perl, args.get(0))? {
-        if let Some(state) = recognise(perl, object) {
-            let (receives, sends) = (args.get(1).uv(perl)? != 0, args.get(2).uv(perl)? != 0);
-            state.opened(receives, sends);
-        }
-    }
-    Ok(Answer::Empty)
+static RECEIVES: Xsub = perlxs::unnamed!(|perl, args| opens(perl, args, true, false));
+static SENDS: Xsub = perlxs::unnamed!(|perl, args| opens(perl, args, false, true));
+static BOTH: Xsub = perlxs::unnamed!(|perl, args| opens(perl, args, true, true));
+
+/// `_opener(code, receives, sends)`: a code reference that calls `code`, an XSUB
+/// that opens its second argument; `code` itself where it is no XSUB.
+pub fn opener(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let way = match (args.get(1).uv(perl)? != 0, args.get(2).uv(perl)? != 0) {
+        (_, false) => &RECEIVES,
+        (false, true) => &SENDS,
+        (true, true) => &BOTH,
+    };
+    Ok(Answer::Sv(guard::around(perl, args.get(0), way)))
 }
 
 /// `finish(st)`

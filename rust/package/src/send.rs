@@ -116,7 +116,7 @@ impl Source {
             return Err(failure(perl, "send handler", returned.errno));
         }
         perl.run_signal_handlers()?;
-        let claimed = usize::try_from(returned.value).unwrap_or(usize::MAX);
+        let claimed = u64::try_from(returned.value).unwrap_or(u64::MAX);
         if want == 0 || claimed == 0 {
             return Ok(0);
         }
@@ -126,7 +126,7 @@ impl Source {
     }
 
     /// Sends the first `claimed` bytes of what the handler supplied.
-    fn send(&self, perl: &mut Perl, state: &State, claimed: usize) -> Result<usize, Error> {
+    fn send(&self, perl: &mut Perl, state: &State, claimed: u64) -> Result<usize, Error> {
         if let Some(quiet) = perl.quiet() {
             if let Some(bytes) = self.data.plain_bytes(&quiet) {
                 let sent = pieces(bytes, claimed, |piece| state.stream.send(piece));
@@ -145,7 +145,7 @@ impl Source {
 
 /// Why what a handler supplied can't be sent.
 enum Wrong {
-    Claim { claimed: usize, holds: usize },
+    Claim { claimed: u64, holds: usize },
     NonBlocking,
     Libvirt(libvirt::Error),
 }
@@ -170,13 +170,15 @@ impl Wrong {
 /// Sends the first `claimed` of `bytes`, no more at a time than libvirt's loop does.
 fn pieces<E>(
     bytes: &[u8],
-    claimed: usize,
+    claimed: u64,
     mut send: impl FnMut(&[u8]) -> Result<Sent, E>,
 ) -> Result<Result<usize, E>, Wrong> {
     let holds = bytes.len();
-    let mut left = bytes
-        .get(..claimed)
+    let all = usize::try_from(claimed)
+        .ok()
+        .and_then(|len| bytes.get(..len))
         .ok_or(Wrong::Claim { claimed, holds })?;
+    let mut left = all;
     while !left.is_empty() {
         match send(&left[..left.len().min(CHUNK)]) {
             Ok(Sent::Data(len)) => left = &left[len..],
@@ -184,5 +186,5 @@ fn pieces<E>(
             Err(error) => return Ok(Err(error)),
         }
     }
-    Ok(Ok(claimed))
+    Ok(Ok(all.len()))
 }

@@ -38,7 +38,7 @@ typedef struct plx_job {
     SV *sv;          /* the scalar to work on */
     SV *value;       /* a scalar to work with, or one made here for the caller */
     UV uv;
-    IV iv[2];
+    long long iv[2]; /* 64 bits wide, also where Perl's are not */
     int count;       /* values returned */
     int defined;
     int error;       /* errno as the handler left it */

@@ -27,11 +27,11 @@ SV *
 plx_new_integer(void *perl, long long value)
 {
     dTHXa(perl);
-#ifdef USE_64_BIT_ALL
-    return newSViv(value);
-#else
-    return newSVpvf("%lld", value);
-#endif
+    char digits[24];
+    if ((IV)value == value)
+        return newSViv((IV)value);
+    /* Perl's own formats know no 64 bits there. */
+    return newSVpvn(digits, (STRLEN)my_snprintf(digits, sizeof digits, "%lld", value));
 }
 
 SV *

@@ -41,7 +41,7 @@ pub struct Job {
     pub sv: *mut Sv,
     pub value: *mut Sv,
     pub uv: Uv,
-    pub iv: [Iv; 2],
+    pub iv: [c_longlong; 2],
     pub count: c_int,
     pub defined: c_int,
     pub error: c_int,

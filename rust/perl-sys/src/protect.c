@@ -334,7 +334,9 @@ plx_relay_ask(pTHX_ const plx_method *method, SV **args, size_t argc, plx_answer
 
 /* Another XSUB with a method around it. That is asked twice what there is to
  * raise: before, given how many relays are on the stack already, and when the
- * XSUB and all it called have returned, given what it answered the first time. */
+ * XSUB and all it called have returned, given what it answered the first time;
+ * each time it is given the XSUB's second argument, too, and the second time
+ * one argument more. */
 XS(plx_relay)
 {
     dXSARGS;
@@ -344,18 +346,19 @@ XS(plx_relay)
     CV *const original = (CV *)mg->mg_obj;
     plx_answer answer;
 
-    SV *asked[2];
+    SV *asked[3];
 
-    PERL_UNUSED_VAR(items);
     ENTER;
     SAVEI32(MY_CXT.turns); /* also if the XSUB dies */
     asked[0] = sv_2mortal(newSViv(MY_CXT.turns++));
-    plx_relay_ask(aTHX_ method, asked, 1, &answer);
-    asked[0] = asked[1] = newSViv(answer.iv);
-    SAVEFREESV(asked[0]); /* not a mortal: the XSUB may free those */
+    asked[1] = SvREFCNT_inc_simple_NN(items > 1 ? ST(1) : &PL_sv_undef);
+    SAVEFREESV(asked[1]); /* not a mortal: the XSUB may free those */
+    plx_relay_ask(aTHX_ method, asked, 2, &answer);
+    asked[0] = asked[2] = newSViv(answer.iv);
+    SAVEFREESV(asked[0]);
     PUSHMARK(MARK);
     CvXSUB(original)(aTHX_ original);
-    plx_relay_ask(aTHX_ method, asked, 2, &answer);
+    plx_relay_ask(aTHX_ method, asked, 3, &answer);
     LEAVE;
 }
 

@@ -38,9 +38,8 @@ impl Handler {
         let args = raw(args);
         let mut job = self.job(perl, &args);
         job.run(sys::plx_do_call)?;
-        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
         Ok(Returned {
-            value: job.raw.iv[0].into(),
+            value: job.raw.iv[0],
             defined: job.raw.defined != 0,
             errno: job.raw.error,
         })
@@ -66,8 +65,7 @@ impl Handler {
         if job.raw.count != 2 || failed {
             return Ok(Err(job.raw.error));
         }
-        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
-        Ok(Ok((job.raw.iv[0].into(), job.raw.iv[1].into())))
+        Ok(Ok((job.raw.iv[0], job.raw.iv[1])))
     }
 }
 

@@ -172,8 +172,7 @@ impl<'a> Arg<'a> {
     pub fn integer(self, perl: &mut Perl) -> Result<i64, Error> {
         let mut job = self.job(perl);
         job.run(sys::plx_do_integer)?;
-        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
-        Ok(job.raw.iv[0].into())
+        Ok(job.raw.iv[0])
     }
 
     /// The string's bytes, where they can be had without running Perl code.

@@ -215,7 +215,7 @@ macro_rules! plain {
 /// A method that no name leads to: what a relay runs.
 #[macro_export]
 macro_rules! unnamed {
-    ($entry:path) => {
+    ($entry:expr) => {
         $crate::sys::Method {
             name: $crate::c_str!(""),
             proto: $crate::c_str!(""),

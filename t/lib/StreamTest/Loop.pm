@@ -9,7 +9,8 @@ use IO::Poll ();
 use Sys::Virt::Event ();
 use Time::HiRes ();
 
-our @ISA = 'Sys::Virt::Event';
+# Since 9.5 Sys::Virt warns about a loop that is a Sys::Virt::Event.
+our @ISA = (eval { require Sys::Virt::EventImpl; 1 }) ? 'Sys::Virt::EventImpl' : 'Sys::Virt::Event';
 
 my %POLL = (
     Sys::Virt::Event::HANDLE_READABLE() => IO::Poll::POLLIN(),

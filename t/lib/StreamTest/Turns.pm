@@ -27,7 +27,7 @@ sub every {
             next if $opt{few} && ($kind eq 'perl') != ($on eq 'remote');
             my $uri = $on eq 'local' ? 'test:///default' : StreamTest::daemon()->test_uri;
             my $got = StreamTest::run_perl("use strict; use warnings;\n"
-                . "use StreamTest::Turns \@ARGV;\n$code", args => [$kind, $uri], deadline => 15);
+                . "use StreamTest::Turns \@ARGV;\n$code", args => [$kind, $uri], deadline => 150);
             my %want = (out => $opt{out}, err => '', status => $opt{status} || 0, signal => 0, hang => 0);
             if ($opt{like}) {
                 Test::More::like($got->{err}, $opt{like}, "$name ($kind, $on): stderr");
@@ -89,7 +89,7 @@ sub take {
 # Turns until this is true, or it is clear that it will not be. What they throw is kept.
 sub turns_until {
     my ($true) = @_;
-    my $end = Time::HiRes::time() + 10;
+    my $end = Time::HiRes::time() + 60;
     while (Time::HiRes::time() < $end) {
         return 1 if $true->();
         eval { turn(); 1 } or push @CAUGHT, $@;
