@@ -1,6 +1,5 @@
 //! libvirt's own errors for what a call refuses.
 
-use crate::sigpipe;
 use crate::stream::ready;
 use crate::{Error, Stream};
 use std::os::raw::{c_char, c_int, c_void};
@@ -49,16 +48,15 @@ impl Call {
     /// they abort it. (Where it does block after all, the handler fails.)
     pub fn nonblocking(self, stream: &Stream) -> Error {
         let null = ptr::null_mut();
-        let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `stream` is.
-        unsafe {
+        stream.held.sigpipe.held(|| unsafe {
             match self {
                 Call::SendAll | Call::SparseSendAll => {
                     sys::virStreamSendAll(stream.raw(), Some(no_source), null)
                 }
                 _ => sys::virStreamRecvAll(stream.raw(), Some(no_sink), null),
             }
-        };
+        });
         Error::last()
     }
 

@@ -1,6 +1,7 @@
 //! Who frees a stream, and what is known of it meanwhile.
 
 use crate::identity::Connection;
+use crate::sigpipe::SigPipe;
 use crate::watch::{bounded, PATIENCE};
 use std::os::raw::c_int;
 use std::ptr;
@@ -48,6 +49,7 @@ pub(crate) struct Held {
     pub(crate) no_holes: AtomicBool,
     /// libvirt has an event callback of it.
     pub(crate) called_back: AtomicBool,
+    pub(crate) sigpipe: SigPipe,
     pub(crate) pid: libc::pid_t,
 }
 
@@ -68,6 +70,7 @@ impl Held {
             refused: AtomicU8::new(0),
             no_holes: AtomicBool::new(false),
             called_back: AtomicBool::new(false),
+            sigpipe: SigPipe::new(),
             pid: unsafe { libc::getpid() },
         }
     }

@@ -2,64 +2,63 @@
 //! side is gone, its calls fail, and the program should live to hear of it.
 
 use std::mem::MaybeUninit;
+use std::os::raw::c_int;
 use std::ptr;
 
-/// While it lives, no SIGPIPE ends the program from this thread. A program that has
-/// said what it wants of that signal gets it.
-pub(crate) struct Held {
-    /// The thread's signal mask, where it has to be put back.
-    before: Option<libc::sigset_t>,
-}
+/// The set that has this signal and no other.
+pub(crate) struct SigPipe(libc::sigset_t);
 
-impl Held {
-    pub(crate) fn new() -> Held {
-        let mut action = MaybeUninit::<libc::sigaction>::uninit();
-        let mut before = MaybeUninit::uninit();
-        // SAFETY: sigaction writes to `action`, or fails, and the same holds for the
-        // mask; both are our own.
+impl SigPipe {
+    pub(crate) fn new() -> SigPipe {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: the set is initialised before it is used.
         unsafe {
-            let known = libc::sigaction(libc::SIGPIPE, ptr::null(), action.as_mut_ptr()) == 0;
-            if !known || action.assume_init().sa_sigaction != libc::SIG_DFL {
-                return Held { before: None };
-            }
-            let pipe = only_sigpipe();
-            let masked = libc::pthread_sigmask(libc::SIG_BLOCK, &pipe, before.as_mut_ptr()) == 0;
-            let before = masked.then(|| before.assume_init());
-            // Where it is held already, what comes of it is not ours to decide.
-            let before = before.filter(|set| libc::sigismember(set, libc::SIGPIPE) == 0);
-            Held { before }
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE);
+            SigPipe(set.assume_init())
         }
     }
-}
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        let before = match &self.before {
-            Some(before) => before,
-            None => return,
-        };
+    /// Makes a call of libvirt's with the signal held back. Where the call fails and
+    /// one has come that would end the program, it goes no further; a program that
+    /// has said what it wants of it gets it.
+    #[inline(always)]
+    pub(crate) fn held(&self, call: impl FnOnce() -> c_int) -> c_int {
+        let mut before = MaybeUninit::uninit();
+        let before = before.as_mut_ptr();
+        // SAFETY: both sets are our own; where it fails, `before` is not looked at.
+        let masked = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &self.0, before) } == 0;
+        let done = call();
+        if masked {
+            // SAFETY: the call that filled `before` has succeeded; the mask becomes
+            // what it was.
+            unsafe {
+                if done == -1 {
+                    self.drop_pending(&*before);
+                }
+                libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut());
+            }
+        }
+        done
+    }
+
+    #[cold]
+    fn drop_pending(&self, before: &libc::sigset_t) {
+        let mut action = MaybeUninit::<libc::sigaction>::uninit();
         let mut waiting = MaybeUninit::uninit();
         let mut got = 0;
-        // SAFETY: the sets and the number are our own; sigwait returns at once, since
-        // one is pending, and was not when we began.
+        // SAFETY: each call fills what the next looks at, or fails itself; sigwait
+        // returns at once, since one is pending.
         unsafe {
-            if libc::sigpending(waiting.as_mut_ptr()) == 0
+            if libc::sigismember(before, libc::SIGPIPE) == 0
+                && libc::sigaction(libc::SIGPIPE, ptr::null(), action.as_mut_ptr()) == 0
+                && action.assume_init().sa_sigaction == libc::SIG_DFL
+                && libc::sigpending(waiting.as_mut_ptr()) == 0
                 && libc::sigismember(waiting.as_ptr(), libc::SIGPIPE) == 1
             {
-                libc::sigwait(&only_sigpipe(), &mut got);
+                libc::sigwait(&self.0, &mut got);
             }
-            libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut());
         }
-    }
-}
-
-fn only_sigpipe() -> libc::sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: the set is initialised before it is used.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE);
-        set.assume_init()
     }
 }
 
@@ -67,7 +66,7 @@ fn only_sigpipe() -> libc::sigset_t {
 mod tests {
     use super::*;
 
-    fn broken_pipe() -> isize {
+    fn broken_pipe() -> c_int {
         let mut ends = [0; 2];
         // SAFETY: descriptors of our own, and a byte that lives.
         unsafe {
@@ -75,7 +74,16 @@ mod tests {
             libc::close(ends[0]);
             let wrote = libc::write(ends[1], b"x".as_ptr() as *const libc::c_void, 1);
             libc::close(ends[1]);
-            wrote
+            wrote as c_int
+        }
+    }
+
+    fn is_held() -> bool {
+        let mut mask = MaybeUninit::uninit();
+        // SAFETY: the mask is asked for, and nothing changed.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
+            libc::sigismember(mask.as_ptr(), libc::SIGPIPE) == 1
         }
     }
 
@@ -83,15 +91,11 @@ mod tests {
     fn a_broken_pipe_is_an_error_only() {
         // SAFETY: Rust's own programs ignore it; this one takes the default for a while.
         let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-        {
-            let held = Held::new();
-            assert_eq!(broken_pipe(), -1);
-            let inner = Held::new();
-            assert!(held.before.is_some() && inner.before.is_none());
-        }
-        let after = Held::new();
-        assert!(after.before.is_some());
-        drop(after);
+        let pipe = SigPipe::new();
+        assert_eq!(pipe.held(broken_pipe), -1);
+        assert_eq!(pipe.held(|| pipe.held(broken_pipe)), -1);
+        assert_eq!(pipe.held(|| is_held().into()), 1);
+        assert!(!is_held());
         // SAFETY: what it was.
         unsafe { libc::signal(libc::SIGPIPE, before) };
     }

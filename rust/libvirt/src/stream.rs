@@ -2,7 +2,6 @@
 
 use crate::held::{self, Held, Refused};
 use crate::identity::{Connection, Identified};
-use crate::sigpipe;
 use crate::watch::{bounded, ANSWER, PATIENCE};
 use crate::Error;
 use std::mem::MaybeUninit;
@@ -141,10 +140,12 @@ impl Stream {
     #[inline(always)]
     pub fn send(&self, bytes: &[u8]) -> Result<Sent, Error> {
         self.refuse(Refused::SEND)?;
-        let _held = sigpipe::Held::new();
+        let start = bytes.as_ptr() as *const c_char;
         // SAFETY: the stream is alive while `self` is.
-        let sent =
-            unsafe { sys::virStreamSend(self.raw(), bytes.as_ptr() as *const c_char, bytes.len()) };
+        let sent = self
+            .held
+            .sigpipe
+            .held(|| unsafe { sys::virStreamSend(self.raw(), start, bytes.len()) });
         match sent {
             -2 => Ok(Sent::WouldBlock),
             sent if sent < 0 => Err(Error::last()),
@@ -173,9 +174,12 @@ impl Stream {
         if length == 0 && self.is_open() {
             return Ok(()); // nothing to skip; a daemon that is told may never answer again
         }
-        let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `self` is.
-        check(unsafe { sys::virStreamSendHole(self.raw(), length, flags) })
+        check(
+            self.held
+                .sigpipe
+                .held(|| unsafe { sys::virStreamSendHole(self.raw(), length, flags) }),
+        )
     }
 
     /// Another call has opened it. Where that is for one direction only, calls for
@@ -218,9 +222,12 @@ impl Stream {
     pub fn finish(&self) -> Result<(), Error> {
         self.refuse(0)?;
         self.ending();
-        let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `self` is.
-        check(unsafe { sys::virStreamFinish(self.raw()) })
+        check(
+            self.held
+                .sigpipe
+                .held(|| unsafe { sys::virStreamFinish(self.raw()) }),
+        )
     }
 
     /// Aborts the stream. A daemon that has lost sight of it never answers: after some
@@ -239,9 +246,12 @@ impl Stream {
     }
 
     fn abort_here(&self) -> Result<(), Error> {
-        let _held = sigpipe::Held::new();
         // SAFETY: the stream is alive while `self` is.
-        check(unsafe { sys::virStreamAbort(self.raw()) })
+        check(
+            self.held
+                .sigpipe
+                .held(|| unsafe { sys::virStreamAbort(self.raw()) }),
+        )
     }
 
     /// Aborts the stream, whatever comes of it, in less time yet.
