@@ -70,7 +70,8 @@ static RAISE: Xsub = perlxs::unnamed!(raise);
 /// callbacks, and raises what those threw; `code` itself where it is no XSUB.
 pub fn relay(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let code = args.get(0);
-    Ok(Answer::Sv(
-        perl.relay(code, &RAISE).unwrap_or_else(|| code.copy(perl)),
-    ))
+    match perl.relay(code, &RAISE) {
+        Some(relay) => Ok(Answer::Sv(relay)),
+        None => code.copy(perl).map(Answer::Sv),
+    }
 }
