@@ -154,10 +154,38 @@ for my $round (1 .. 600) {
 }
 # What is lost in each round grows all the time, and not for once.
 my ($grown) = sort { $a <=> $b } map { $rss[$_] - $rss[$_ - 1] } 1, 2;
-print "alive $Some::Guard::alive, ", $grown < 4096 ? 'flat' : "grown by $grown", "\n";
+print "alive $Some::Guard::alive, ", $grown < ($ENV{SYS_VIRT_STREAM_TEST_VALGRIND} ? 32 << 10 : 4 << 10) ? 'flat' : "grown by $grown", "\n";
 CODE
         is $got->{out}, "alive 0, flat\n", $kind or diag explain $got;
     }
 };
+
+# What is to be called may be a variable that cannot be read: nothing of this library's
+# is jumped over, or else it would never let the stream go.
+{
+    { package Dying::Tie; sub TIESCALAR { bless [] } sub FETCH { die { a => 'death' } } }
+    { package Some::Tie; sub TIESCALAR { bless [$_[1]] } sub FETCH { $_[0][0] } }
+    Sys::Virt::Event::register_default();
+    my $conn = Sys::Virt->new(uri => $daemon->uri);
+    my $path = $daemon->pool_dir . '/slots-down';
+    my $opened = sub { my $st = $conn->new_stream; $conn->get_storage_volume_by_path($path)->download($st, 0, 0); return $st };
+
+    my $st = $opened->();
+    tie my $bad, 'Dying::Tie';
+    is_deeply error_of(sub { $st->add_callback(1, $bad) }), { a => 'death' }, 'a callback that cannot be read' for 1, 2;
+    undef $st;
+    # The daemon itself ends what belongs to a program that sleeps for half a minute.
+    ok within(20, sub { !daemon_fds($daemon, $path) }), 'and the stream is let go';
+
+    $st = $opened->();
+    my $calls = 0;
+    tie my $good, 'Some::Tie', sub { $calls++ };
+    $st->add_callback(1, $good);
+    untie $good;
+    Sys::Virt::Event::add_timeout(20, sub { });
+    within(60, sub { Sys::Virt::Event::run_default(); $calls });
+    ok $calls, 'one in a tie is called';
+    $st->remove_callback;
+}
 
 done_testing;

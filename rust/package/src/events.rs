@@ -195,9 +195,11 @@ fn on_event(number: usize, events: i32) {
     let events = Sv::int(&perl, events.into());
 
     callback.running.set(callback.running.get() + 1);
-    let this = registration.this.as_arg().copy(&perl); // the callback may do what it likes with it
-    let args = [this.as_arg(), events.as_arg()];
-    let result = registration.code.call_discard(&mut perl, &args);
+    // The callback may do what it likes with its own copy.
+    let result = registration.this.as_arg().copy(&mut perl).and_then(|this| {
+        let args = [this.as_arg(), events.as_arg()];
+        registration.code.call_discard(&mut perl, &args)
+    });
     callback.running.set(callback.running.get() - 1);
 
     if let Err(error) = result {
@@ -224,13 +226,13 @@ pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let events = args.get(1).int(perl)?;
     let this = match Object::of(perl, args.get(0))? {
         Some(object) => Sv::reference(perl, object),
-        None => args.get(0).copy(perl),
+        None => args.get(0).copy(perl)?,
     };
     let registration = Registration {
         perl: perl.for_callback(),
         state: Rc::downgrade(&state),
         this,
-        code: Handler::copy(perl, args.get(2)),
+        code: Handler::copy(perl, args.get(2))?,
     };
     io::call_here(perl, &state, |stream| {
         let added = state.callback.add(stream, events, registration);

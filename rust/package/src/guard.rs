@@ -6,7 +6,7 @@
 //! after the XSUB of Sys::Virt that ran the loop (`relay`).
 
 use crate::events;
-use perlxs::{Answer, Arg, Args, Error, Handler, Perl, Sv, Xsub};
+use perlxs::{Answer, Arg, Args, Error, Handler, Perl, Xsub};
 
 /// Makes calls into libvirt under which Perl code may run. What that threw is
 /// the error.
@@ -70,10 +70,13 @@ static RAISE: Xsub = perlxs::unnamed!(raise);
 /// `_relay(code)`: a code reference that calls `code`, an XSUB that runs event
 /// callbacks, and raises what those threw; `code` itself where it is no XSUB.
 pub fn relay(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    Ok(Answer::Sv(around(perl, args.get(0), &RAISE)))
+    around(perl, args.get(0), &RAISE)
 }
 
-/// A relay of `code` that asks `xsub`.
-pub fn around(perl: &Perl, code: Arg<'_>, xsub: &'static Xsub) -> Sv {
-    perl.relay(code, xsub).unwrap_or_else(|| code.copy(perl))
+/// A relay of `code` that asks `xsub`; `code` itself where it is no XSUB.
+pub fn around(perl: &mut Perl, code: Arg<'_>, xsub: &'static Xsub) -> Result<Answer, Error> {
+    match perl.relay(code, xsub) {
+        Some(relay) => Ok(Answer::Sv(relay)),
+        None => code.copy(perl).map(Answer::Sv),
+    }
 }

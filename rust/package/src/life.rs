@@ -63,7 +63,7 @@ pub fn opener(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         (false, true) => &SENDS,
         (true, true) => &BOTH,
     };
-    Ok(Answer::Sv(guard::around(perl, args.get(0), way)))
+    guard::around(perl, args.get(0), way)
 }
 
 /// `finish(st)`

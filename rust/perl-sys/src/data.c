@@ -41,11 +41,12 @@ plx_new_bytes(void *perl, const char *bytes, size_t len)
     return newSVpvn(bytes, len);
 }
 
+/* Of what the scalar holds: one with magic has been read before. */
 SV *
 plx_new_copy(void *perl, SV *sv)
 {
     dTHXa(perl);
-    return newSVsv_flags(sv, SV_GMAGIC | PLX_SHARE);
+    return newSVsv_flags(sv, PLX_SHARE);
 }
 
 /* A reference of its own to `object`. */

@@ -21,8 +21,8 @@ impl Handler {
     }
 
     /// A scalar of its own: what the program's variable holds later is not its concern.
-    pub fn copy(perl: &Perl, code: Arg<'_>) -> Handler {
-        Handler(code.copy(perl))
+    pub fn copy(perl: &mut Perl, code: Arg<'_>) -> Result<Handler, Error> {
+        code.copy(perl).map(Handler)
     }
 
     fn job<'p>(&self, perl: &'p mut Perl, args: &[*mut sys::Sv]) -> Job<'p> {

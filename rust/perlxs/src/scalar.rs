@@ -112,9 +112,10 @@ impl<'a> Arg<'a> {
     }
 
     /// A new scalar with the same value.
-    pub fn copy(self, perl: &Perl) -> Sv {
-        // SAFETY: the scalar is alive for 'a.
-        unsafe { Sv::owned(perl, sys::plx_new_copy(perl.raw(), self.raw)) }
+    pub fn copy(self, perl: &mut Perl) -> Result<Sv, Error> {
+        self.get_magic(perl)?;
+        // SAFETY: the scalar is alive for 'a; its magic has been seen to.
+        Ok(unsafe { Sv::owned(perl, sys::plx_new_copy(perl.raw(), self.raw)) })
     }
 
     pub fn is_readonly(self) -> bool {

@@ -72,10 +72,11 @@ fn in_perl(test: impl FnOnce(&mut Perl)) {
     }
 }
 
-fn eval(perl: &Perl, code: &str) -> Sv {
+fn eval(perl: &mut Perl, code: &str) -> Sv {
     let code = CString::new(code).unwrap();
     // SAFETY: the running interpreter; the result is copied before more runs.
-    unsafe { Arg::from_raw(Perl_eval_pv(perl.raw(), code.as_ptr(), 1)).copy(perl) }
+    let value = unsafe { Arg::from_raw(Perl_eval_pv(perl.raw(), code.as_ptr(), 1)) };
+    value.copy(perl).ok().unwrap()
 }
 
 fn number(perl: &mut Perl, code: &str) -> u64 {
@@ -88,7 +89,7 @@ fn text(perl: &mut Perl, sv: &Sv) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn handler(perl: &Perl, code: &str) -> Handler {
+fn handler(perl: &mut Perl, code: &str) -> Handler {
     let code = eval(perl, code);
     Handler::keep(perl, code.as_arg())
 }
