@@ -205,7 +205,7 @@ fn on_event(number: usize, events: i32) {
     if let Err(error) = result {
         perlxs::defer(&perl, error);
     }
-    if callback.aborting.get() || (callback.running.get() == 0 && !callback.is_active()) {
+    if callback.aborting.get() {
         callback.uninstall(&state.stream);
     }
     callback.watch_ahead(&state);
@@ -216,6 +216,14 @@ fn on_event(number: usize, events: i32) {
 /// Lets go of the streams whose callbacks have run, with no frame of theirs left.
 pub fn let_go() {
     let streams = LATER.with(|later| std::mem::take(&mut **later.borrow_mut()));
+    for state in &streams {
+        let callback = &state.callback;
+        // Not while libvirt calls it: after a turn of the loop within the callback, libvirt
+        // takes the outer call for over, and would free the callback's data twice.
+        if callback.running.get() == 0 && !callback.is_active() {
+            callback.uninstall(&state.stream);
+        }
+    }
     drop(streams);
 }
 
