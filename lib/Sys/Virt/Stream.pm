@@ -401,8 +401,7 @@ as long as the daemon takes to store what it was sent: only a signal handler tha
 dies ends that.
 
 No SIGPIPE ends the program while a method writes to a connection that is broken:
-the method dies with libvirt's error. Where the program handles that signal, it
-gets it.
+the method dies with libvirt's error.
 
 Where the event loop is written in Perl (L<Sys::Virt::Event/register>) the call
 can't be made from a second thread, since libvirt would call that loop from
