@@ -395,11 +395,17 @@ thread is left behind to do so when it can.
 
 A stream that is dropped, or whose transfer fails, is aborted from a second
 thread as well, and waited for as long at most: a daemon that has lost sight of
-a stream never answers.
+a stream never answers. C<abort> waits for ten seconds, and then dies with a
+C<VIR_ERR_OPERATION_TIMEOUT>; the stream is closed all the same. C<finish> waits
+as long as the daemon takes to store what it was sent: only a signal handler that
+dies ends that.
+
+No SIGPIPE ends the program while a method writes to a connection that is broken:
+the method dies with libvirt's error.
 
 Where the event loop is written in Perl (L<Sys::Virt::Event/register>) the call
 can't be made from a second thread, since libvirt would call that loop from
-there: handlers run when the call returns. The same holds for
+there: handlers run when the call returns, and an abort takes as long as it takes. The same holds for
 C<Sys::Virt::Event::run_default>, which is not a stream's.
 
 =head1 THREADS AND PROCESSES
@@ -475,6 +481,26 @@ on a local stream that has ended is an error; there it crashes.
 What is no stream is never followed as a pointer: each method dies with
 libvirt's "invalid stream pointer" for an object that is none, C<recv_all> and
 its kin and C<add_callback> for anything else too.
+
+=item *
+
+A stream that was opened for one direction, by C<< $vol->download >>,
+C<< $vol->upload >> or C<< $domain->screenshot >>, refuses calls for the other:
+sending to what only receives, and a blocking C<recv> on what only sends, die with
+"cannot write to stream: Bad file descriptor" or "cannot read from stream: Bad
+file descriptor". There what is sent is lost, or comes back as data, and the daemon
+answers nothing any more; a hole crashes; and the C<recv> waits for ever.
+
+=item *
+
+A stream that is opened again, after its end, is as good as new. Opening one that
+is open aborts what it was open for; there that goes on unseen.
+
+=item *
+
+An C<abort> that the daemon does not answer, and a broken connection, are
+exceptions: see L</SIGNALS>. There the call waits for ever, and the program dies of
+SIGPIPE.
 
 =item *
 

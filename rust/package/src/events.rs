@@ -22,11 +22,22 @@ struct Registration {
     code: Handler,
 }
 
-type Registry = HashMap<usize, Rc<Registration>>;
+#[derive(Default)]
+struct Registry(HashMap<usize, Rc<Registration>>);
+
+impl Drop for Registry {
+    /// The thread ends, and its interpreter may be gone already, with the scalars.
+    fn drop(&mut self) {
+        for (_, registration) in self.0.drain() {
+            if let Ok(registration) = Rc::try_unwrap(registration) {
+                std::mem::forget((registration.this, registration.code));
+            }
+        }
+    }
+}
 
 thread_local! {
-    /// Not dropped when the thread ends: its interpreter is gone by then.
-    static REGISTRY: RefCell<ManuallyDrop<Registry>> = RefCell::new(ManuallyDrop::new(HashMap::new()));
+    static REGISTRY: RefCell<Registry> = RefCell::default();
 }
 
 thread_local! {
@@ -36,7 +47,9 @@ thread_local! {
 }
 
 fn registered(number: usize) -> Option<Rc<Registration>> {
-    REGISTRY.with(|registry| registry.borrow().get(&number).cloned())
+    REGISTRY
+        .try_with(|registry| registry.borrow().0.get(&number).cloned())
+        .unwrap_or_default()
 }
 
 /// A stream's side of its callback.
@@ -72,15 +85,15 @@ impl Callback {
 
     /// Whether there is a callback to be run.
     pub fn is_active(&self) -> bool {
-        REGISTRY.with(|registry| registry.borrow().contains_key(&self.number))
+        registered(self.number).is_some()
     }
 
     /// Lets go of what Perl has behind it.
     fn forget(&self) -> bool {
         drop(self.readable.take());
         // Dropped outside the borrow: a destructor may come back here.
-        let registration = REGISTRY.with(|registry| registry.borrow_mut().remove(&self.number));
-        registration.is_some()
+        let registration = REGISTRY.try_with(|r| r.borrow_mut().0.remove(&self.number));
+        matches!(registration, Ok(Some(_)))
     }
 
     /// Takes it from libvirt, where libvirt still has it.
@@ -113,7 +126,7 @@ impl Callback {
         self.installed.set(true);
         self.gone.set(false);
         self.mask.set(events);
-        let old = REGISTRY.with(|r| r.borrow_mut().insert(self.number, Rc::new(registration)));
+        let old = REGISTRY.with(|r| r.borrow_mut().0.insert(self.number, Rc::new(registration)));
         drop(old);
         Ok(())
     }
@@ -271,7 +284,7 @@ pub fn remove_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error>
 
 /// `_release_callbacks()`: what this thread's callbacks hold, at the program's end.
 pub fn release_all(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
-    let all: Vec<_> = REGISTRY.with(|r| r.borrow().values().cloned().collect());
+    let all: Vec<_> = REGISTRY.with(|r| r.borrow().0.values().cloned().collect());
     for registration in all {
         if let Some(state) = registration.state.upgrade() {
             state.callback.release(&state.stream);
