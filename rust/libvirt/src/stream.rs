@@ -300,7 +300,9 @@ impl Stream {
             return Ok(()); // nothing to skip; a daemon that is told may never answer again
         }
         // SAFETY: the stream is alive while `self` is.
-        check(unsafe { sys::virStreamSendHole(self.raw(), length, flags) })
+        let sent = check(unsafe { sys::virStreamSendHole(self.raw(), length, flags) });
+        self.is_at_work(sent.is_ok());
+        sent
     }
 
     /// Whether `finish` or `abort` has been called on it since it was opened.

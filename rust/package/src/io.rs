@@ -81,6 +81,21 @@ pub fn recv_owned(
     })
 }
 
+/// The same, of what was received ahead first.
+pub fn recv_bytes(
+    perl: &mut Perl,
+    state: &State,
+    buffer: Vec<u8>,
+    want: usize,
+    flags: u32,
+) -> Result<(Received, Vec<u8>), Error> {
+    let unread = state.ahead().take(want);
+    match unread.len() {
+        0 => recv_owned(perl, state, buffer, want, flags),
+        len => Ok((Received::Data(len), unread)),
+    }
+}
+
 /// Receives into `chunk`, straight into its buffer where no second thread is in play.
 pub fn recv_chunk(
     perl: &mut Perl,
@@ -125,6 +140,18 @@ pub fn send(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error>
         return call(perl, state, move |stream| stream.send(&bytes));
     }
     call_here(perl, state, |stream| stream.send(bytes))
+}
+
+/// Sends all of `bytes`; false where the stream does not block, which not every stream
+/// says beforehand.
+pub fn send_whole(perl: &mut Perl, state: &State, mut bytes: &[u8]) -> Result<bool, Error> {
+    while !bytes.is_empty() {
+        match send(perl, state, bytes)? {
+            Sent::Data(len) => bytes = &bytes[len..],
+            Sent::WouldBlock => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// A stream in a transfer: aborted by Drop, unless it is `done`.
