@@ -66,14 +66,15 @@ fn receive(
     let mut blocks = options
         .detect_zeroes
         .then(|| Blocks::new(target.position()));
+    let most = progress.pieces() * libvirt::BLOCK;
     let mut buffer = Vec::new();
     loop {
         let left = options.length.map_or(u64::MAX, |all| all - progress.bytes);
-        let want = left.min(CHUNK as u64) as usize;
+        let want = left.min(most as u64) as usize;
         if want == 0 {
             break;
         }
-        let (got, bytes) = io::recv_bytes(perl, state, buffer, want, flags)?;
+        let (got, bytes) = io::recv_blocks(perl, state, buffer, want, flags)?;
         match got {
             Received::Data(0) => break,
             Received::Data(len) => {
@@ -164,7 +165,7 @@ fn send(
         .detect_zeroes
         .then(|| Blocks::new(source.position()));
     let mut wire = Wire { state, hole: 0 };
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = vec![0; progress.pieces() * CHUNK];
     loop {
         let most = match options.sparse {
             false => u64::MAX,

@@ -23,6 +23,8 @@ pub struct Source {
     unread: Vec<u8>,
     /// The file's system keeps account of its holes, as far as is known.
     tells_holes: bool,
+    /// Whole blocks are looked for.
+    by_blocks: bool,
 }
 
 /// What comes next in the file.
@@ -67,6 +69,7 @@ impl Source {
             end,
             unread,
             tells_holes: size.is_some(),
+            by_blocks: options.detect_zeroes,
         })
     }
 
@@ -120,11 +123,16 @@ impl Source {
         self.at += length;
     }
 
-    /// Reads into `space` what comes next, at most `most` bytes: whole blocks of the
-    /// file, if there are as many. Returns how many bytes they are; 0 at the end.
+    /// Reads into `space` what comes next, at most `most` bytes. Returns how many bytes
+    /// they are; 0 at the end.
     pub fn read(&mut self, perl: &mut Perl, space: &mut [u8], most: u64) -> Result<usize, Error> {
         let end = self.end.unwrap_or(u64::MAX);
-        let room = space.len() - (self.at + space.len() as u64) as usize % BLOCK;
+        // Up to a block's end, or that block would come in two.
+        let over = match self.by_blocks {
+            true => (self.at + space.len() as u64) as usize % BLOCK,
+            false => 0,
+        };
+        let room = space.len() - over;
         let want = most.min(end - self.at).min(room as u64) as usize;
         if want == 0 {
             return Ok(0);

@@ -29,7 +29,11 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
             "Modification of a read-only value attempted",
         ));
     }
-    let (got, bytes) = io::recv_bytes(perl, &state, Vec::new(), want, flags)?;
+    let unread = state.ahead().take(want);
+    let (got, bytes) = match unread.len() {
+        0 => io::recv_owned(perl, &state, unread, want, flags)?,
+        len => (Received::Data(len), unread),
+    };
     if !bytes.is_empty() {
         let value = Sv::bytes(perl, &bytes);
         if let Err(error) = data.assign(perl, value) {
