@@ -25,6 +25,7 @@ fn main() {
         "plain.h",
         "protect.c",
         "jobs.c",
+        "handle.c",
         "data.c",
         "boot.c",
     ] {
@@ -61,7 +62,7 @@ fn main() {
         .warnings(true)
         .extra_warnings(false)
         .pic(true)
-        .files(["protect", "jobs", "data", "boot"].map(|f| format!("src/{f}.c")))
+        .files(["protect", "jobs", "handle", "data", "boot"].map(|f| format!("src/{f}.c")))
         .compile("plx");
 
     // Only test programs link libperl; the module finds its perl in the process that loads it.

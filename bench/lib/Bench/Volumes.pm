@@ -26,8 +26,8 @@ sub place {
 
 sub start {
     my ($class, $bytes, $where) = @_;
-    # One volume to read, one to write, each with that much data.
-    local $ENV{TMPDIR} = $where // place(2 * $bytes);
+    # One volume to read, one to write, and a file, each with that much data.
+    local $ENV{TMPDIR} = $where // place(3 * $bytes);
     print STDERR "bench: starting a libvirtd, volumes in $ENV{TMPDIR}\n";
     require StreamTest::Daemon;
     my $daemon = StreamTest::Daemon->start;

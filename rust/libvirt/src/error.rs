@@ -46,6 +46,11 @@ impl Error {
         self.code == virt_sys::VIR_ERR_NO_SUPPORT as i32
     }
 
+    /// Whether the stream has ended already, or is not open.
+    pub fn is_of_closed(&self) -> bool {
+        self.code == virt_sys::VIR_ERR_OPERATION_FAILED as i32 || self.is_unsupported()
+    }
+
     /// An error of the stream driver: `code` with a message of our own.
     fn of_streams(code: u32, message: Vec<u8>) -> Error {
         Error {
@@ -61,6 +66,16 @@ impl Error {
         let mut message = format!("{} failed: ", what).into_bytes();
         message.extend_from_slice(why);
         Error::of_streams(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
+    }
+
+    /// What `call` has to say of a stream that does not block, in the words that libvirt
+    /// has for its own transfers.
+    pub fn nonblocking(call: &str) -> Error {
+        let message = format!(
+            "Requested operation is not valid: {} cannot be used for non-blocking streams",
+            call
+        );
+        Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message.into_bytes())
     }
 
     /// What libvirt says of a stream that has been aborted.

@@ -18,7 +18,7 @@ pub use call::Call;
 pub use error::{reason, Error};
 pub use event::{on_event, Readable};
 pub use identity::Connection;
-pub use stream::{Received, Sent, Stream, CHUNK};
+pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
 pub use watch::{keep_to_one_thread, watched, Meanwhile};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;

@@ -14,6 +14,9 @@ use virt_sys as sys;
 /// The most bytes that libvirt's own transfer loops move at a time.
 pub const CHUNK: usize = 262_120;
 
+/// What a daemon reads of a volume at a time, and sends as a full packet and a rest.
+pub const BLOCK: usize = 256 << 10;
+
 /// Has libvirt initialised, which must come before any other call: until then it
 /// takes whatever is under key 0 of the thread for its last error.
 pub(crate) fn ready() {
@@ -133,6 +136,34 @@ impl Stream {
             // SAFETY: libvirt has written the first `len` bytes.
             unsafe { buffer.set_len(len) };
         }
+        Ok((got, buffer))
+    }
+
+    /// The same for who wants much, in few pieces: what belongs to a full packet, and
+    /// further blocks, as long as they are whole.
+    pub fn recv_blocks(
+        &self,
+        buffer: Vec<u8>,
+        want: usize,
+        flags: u32,
+    ) -> Result<(Received, Vec<u8>), Error> {
+        let (mut got, mut buffer) = self.recv_owned(buffer, want, flags)?;
+        while let Received::Data(last) = got {
+            let len = buffer.len();
+            if len == want || last == 0 || (last != CHUNK && len % BLOCK != 0) {
+                break;
+            }
+            got = self.recv(&mut buffer.spare_capacity_mut()[..want - len], flags)?;
+            if let Received::Data(more) = got {
+                // SAFETY: libvirt has written so many bytes more.
+                unsafe { buffer.set_len(len + more) }
+            }
+        }
+        // What ended it with data at hand will say so again.
+        let got = match buffer.len() {
+            0 => got,
+            len => Received::Data(len),
+        };
         Ok((got, buffer))
     }
 

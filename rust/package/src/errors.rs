@@ -12,7 +12,7 @@ pub fn exception(perl: &Perl, error: libvirt::Error) -> Error {
     let number = |n: i32| Sv::int(perl, n.into());
     Error::Object(Sv::hash(
         perl,
-        class(),
+        Some(class()),
         vec![
             ("level", number(error.level)),
             ("code", number(error.code)),

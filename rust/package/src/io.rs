@@ -81,6 +81,23 @@ pub fn recv_owned(
     })
 }
 
+/// The same for a whole file: what was received ahead first, and then in large pieces.
+pub fn recv_blocks(
+    perl: &mut Perl,
+    state: &State,
+    buffer: Vec<u8>,
+    want: usize,
+    flags: u32,
+) -> Result<(Received, Vec<u8>), Error> {
+    if !state.ahead().is_empty() {
+        let unread = state.ahead().take(want);
+        return Ok((Received::Data(unread.len()), unread));
+    }
+    call(perl, state, move |stream| {
+        stream.recv_blocks(buffer, want, flags)
+    })
+}
+
 /// Receives into `chunk`, straight into its buffer where no second thread is in play.
 pub fn recv_chunk(
     perl: &mut Perl,
@@ -125,6 +142,19 @@ pub fn send(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error>
         return call(perl, state, move |stream| stream.send(&bytes));
     }
     call_here(perl, state, |stream| stream.send(bytes))
+}
+
+/// Sends all of `bytes`, no more at a time than libvirt's loop does; false where the
+/// stream does not block, which not every stream says beforehand.
+pub fn send_whole(perl: &mut Perl, state: &State, mut bytes: &[u8]) -> Result<bool, Error> {
+    while !bytes.is_empty() {
+        match send(perl, state, &bytes[..bytes.len().min(libvirt::CHUNK)])? {
+            Sent::Data(len) => bytes = &bytes[len..],
+            Sent::WouldBlock => return Ok(false),
+        }
+        perl.run_signal_handlers()?;
+    }
+    Ok(true)
 }
 
 /// A stream in a transfer: aborted by Drop, unless it is `done`.

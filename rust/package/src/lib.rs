@@ -3,14 +3,22 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+mod blocks;
 mod errors;
 mod events;
+mod file;
 mod guard;
 mod io;
 mod life;
+mod named;
+mod options;
+mod progress;
 mod receive;
+mod replace;
 mod send;
+mod source;
 mod state;
+mod target;
 mod transfer;
 
 perlxs::table! {
@@ -40,6 +48,9 @@ perlxs::table! {
         sparse_recv_all ("$$$")   ("stref, handler, hole_handler")               3..=3 => receive::sparse_recv_all;
         send_all        ("$$")    ("stref, handler")                             2..=2 => send::send_all;
         sparse_send_all ("$$$$")  ("stref, handler, hole_handler, skip_handler") 4..=4 => send::sparse_send_all;
+
+        recv_file       ("$$@")   ("stref, target, ...")                         2..=30 => file::recv_file;
+        send_file       ("$$@")   ("stref, source, ...")                         2..=30 => file::send_file;
 
         add_callback    ("$$$")   ("stref, events, cb")                          3..=3 => events::add_callback;
         update_callback ("$$")    ("st, events")                                 2..=2 => events::update_callback;

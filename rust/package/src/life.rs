@@ -69,11 +69,22 @@ pub fn opener(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 /// `finish(st)`
 pub fn finish(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "finish", Call::Finish)?;
-    guard::inside(perl, |perl| {
-        let call = || io::call(perl, &state, |stream| stream.finish());
-        state.callback.ending(&state, false, call)
-    })?;
+    complete(perl, &state)?;
     Ok(Answer::Empty)
+}
+
+/// Ends a transfer that is complete. One that a whole file has ended already stays so.
+pub fn complete(perl: &mut Perl, state: &State) -> Result<(), Error> {
+    let whole = state.is_whole();
+    guard::inside(perl, |perl| {
+        let call = || {
+            io::call(perl, state, move |stream| match stream.finish() {
+                Err(error) if whole && error.is_of_closed() => Ok(()),
+                finished => finished,
+            })
+        };
+        state.callback.ending(state, false, call)
+    })
 }
 
 /// `abort(st)`

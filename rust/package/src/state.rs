@@ -5,6 +5,7 @@ use crate::errors::exception;
 use crate::events::Callback;
 use libvirt::{Call, Stream};
 use perlxs::{Arg, Error, Object, Perl};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// What hangs on a stream object.
@@ -14,6 +15,8 @@ pub struct State {
     ahead: Ahead,
     /// The flags it was made with, where it was made here.
     flags: Option<u32>,
+    /// Its transfer was that of a whole file, which has finished it.
+    whole: Cell<bool>,
 }
 
 impl State {
@@ -23,7 +26,18 @@ impl State {
             callback: Callback::new(),
             ahead: Ahead::default(),
             flags,
+            whole: Cell::new(false),
         })
+    }
+
+    /// It is finished, and a `finish` by habit is to be harmless.
+    pub fn set_whole(&self) {
+        self.whole.set(true);
+    }
+
+    /// Whether `set_whole` was the last of its ends.
+    pub fn is_whole(&self) -> bool {
+        self.whole.get() && self.stream.has_ended()
     }
 
     /// Whether it is known not to block.

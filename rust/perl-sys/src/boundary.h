@@ -19,7 +19,7 @@
 #ifndef G_LIST /* before Perl 5.34 */
 #  define G_LIST G_ARRAY
 #endif
-#define PLX_MOST_ARGS 9 /* of any method; the table is checked for it */
+#define PLX_MOST_ARGS 30 /* of any method; the table is checked for it */
 #define XSANY_OF(cv) (CvXSUBANY(cv).any_ptr)
 
 /* How protected Perl code ended. */
@@ -39,6 +39,7 @@ typedef struct plx_job {
     SV *value;       /* a scalar to work with, or one made here for the caller */
     UV uv;
     long long iv[2]; /* 64 bits wide, also where Perl's are not */
+    double nv;
     int count;       /* values returned */
     int defined;
     int error;       /* errno as the handler left it */
@@ -48,6 +49,17 @@ typedef struct plx_job {
     int in_eval;     /* PL_in_eval of the caller */
     SV *exception;
 } plx_job;
+
+plx_status plx_protect(pTHX_ plx_job *job);
+
+/* What Rust calls to run plx_run_NAME. */
+#define PLX_JOB(name, how)                    \
+    plx_status plx_do_##name(void *perl, plx_job *job) \
+    {                                         \
+        dTHXa(perl);                          \
+        job->run = plx_run_##name;            \
+        return how(aTHX_ job);                \
+    }
 
 /* What a method answered; Rust fills it in, C does it with no Rust frame left. */
 typedef enum {
@@ -120,7 +132,6 @@ const plx_table *plx_table_of_module(void); /* Rust's */
 
 void plx_interpreter_init(void *perl, const char *watched);
 XS(plx_clone);
-plx_status plx_protect(pTHX_ plx_job *job);
 void plx_answer_with(pTHX_ const plx_answer *answer);
 XS(plx_dispatch);
 

@@ -34,6 +34,10 @@ plx_new_integer(void *perl, long long value)
     return newSVpvn(digits, (STRLEN)my_snprintf(digits, sizeof digits, "%lld", value));
 }
 
+SV *plx_new_number(void *perl, double value) { dTHXa(perl); return newSVnv(value); }
+
+SV *plx_new_undef(void *perl) { dTHXa(perl); return newSV(0); }
+
 SV *
 plx_new_bytes(void *perl, const char *bytes, size_t len)
 {
@@ -52,12 +56,14 @@ plx_new_copy(void *perl, SV *sv)
 /* A reference of its own to `object`. */
 SV *plx_new_ref(void *perl, SV *object) { dTHXa(perl); return newRV_inc(object); }
 
-/* A blessed hash; fields are added by plx_hash_set, which takes the value over. */
+/* A reference to a hash, blessed unless `class_name` is NULL; fields are added by
+ * plx_hash_set, which takes the value over. */
 SV *
 plx_new_hash(void *perl, const char *class_name)
 {
     dTHXa(perl);
-    return sv_bless(newRV_noinc((SV *)newHV()), gv_stashpv(class_name, GV_ADD));
+    SV *const ref = newRV_noinc((SV *)newHV());
+    return class_name ? sv_bless(ref, gv_stashpv(class_name, GV_ADD)) : ref;
 }
 
 void

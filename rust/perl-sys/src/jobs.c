@@ -100,6 +100,36 @@ plx_run_integer(pTHX_ plx_job *job)
     job->iv[0] = plx_integer(aTHX_ job->sv);
 }
 
+/* job->nv, and in job->count whether it was a number at all. */
+static void
+plx_run_nv(pTHX_ plx_job *job)
+{
+    SV *const sv = job->sv;
+    SvGETMAGIC(sv);
+    job->defined = SvOK(sv);
+    job->count = SvROK(sv) ? SvAMAGIC(sv) != 0 : looks_like_number(sv) != 0;
+    if (job->count)
+        job->nv = (double)SvNV_nomg(sv);
+}
+
+static void
+plx_run_truth(pTHX_ plx_job *job)
+{
+    job->count = SvTRUE(job->sv);
+}
+
+/* Whether it is code, or an object that can be called as such. */
+static void
+plx_run_code(pTHX_ plx_job *job)
+{
+    SV *sv = job->sv;
+    SvGETMAGIC(sv);
+    job->defined = SvOK(sv);
+    if (SvROK(sv) && SvAMAGIC(sv))
+        sv = amagic_deref_call(sv, to_cv_amg);
+    job->count = SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVCV;
+}
+
 static void
 plx_run_get(pTHX_ plx_job *job)
 {
@@ -149,14 +179,6 @@ plx_run_signals(pTHX_ plx_job *job)
     PERL_ASYNC_CHECK();
 }
 
-#define PLX_JOB(name, how)                    \
-    plx_status plx_do_##name(void *perl, plx_job *job) \
-    {                                         \
-        dTHXa(perl);                          \
-        job->run = plx_run_##name;            \
-        return how(aTHX_ job);                \
-    }
-
 PLX_JOB(call, plx_protect_callback)
 PLX_JOB(call_discard, plx_protect_callback)
 PLX_JOB(call_pair, plx_protect_callback)
@@ -168,3 +190,6 @@ PLX_JOB(bytes, plx_protect)
 PLX_JOB(assign, plx_protect)
 PLX_JOB(release, plx_protect)
 PLX_JOB(signals, plx_protect)
+PLX_JOB(nv, plx_protect)
+PLX_JOB(truth, plx_protect)
+PLX_JOB(code, plx_protect)

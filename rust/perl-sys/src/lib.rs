@@ -42,6 +42,7 @@ pub struct Job {
     pub value: *mut Sv,
     pub uv: Uv,
     pub iv: [c_longlong; 2],
+    pub nv: f64,
     pub count: c_int,
     pub defined: c_int,
     pub error: c_int,
@@ -156,12 +157,23 @@ extern "C" {
     pub fn plx_do_release(perl: *mut c_void, job: *mut Job) -> Status;
     pub fn plx_do_signals(perl: *mut c_void, job: *mut Job) -> Status;
 
+    pub fn plx_do_nv(perl: *mut c_void, job: *mut Job) -> Status;
+    pub fn plx_do_truth(perl: *mut c_void, job: *mut Job) -> Status;
+    pub fn plx_do_code(perl: *mut c_void, job: *mut Job) -> Status;
+
+    // handle.c
+    pub fn plx_do_file(perl: *mut c_void, job: *mut Job) -> Status;
+    pub fn plx_do_unread(perl: *mut c_void, job: *mut Job) -> Status;
+    pub fn plx_do_reposition(perl: *mut c_void, job: *mut Job) -> Status;
+
     // data.c
     pub fn plx_inc(sv: *mut Sv) -> *mut Sv;
     pub fn plx_dec(perl: *mut c_void, sv: *mut Sv);
     pub fn plx_shared(sv: *mut Sv) -> c_int;
     pub fn plx_new_iv(perl: *mut c_void, iv: Iv) -> *mut Sv;
     pub fn plx_new_integer(perl: *mut c_void, value: c_longlong) -> *mut Sv;
+    pub fn plx_new_number(perl: *mut c_void, value: f64) -> *mut Sv;
+    pub fn plx_new_undef(perl: *mut c_void) -> *mut Sv;
     pub fn plx_new_bytes(perl: *mut c_void, bytes: *const c_char, len: usize) -> *mut Sv;
     pub fn plx_new_copy(perl: *mut c_void, sv: *mut Sv) -> *mut Sv;
     pub fn plx_new_ref(perl: *mut c_void, object: *mut Sv) -> *mut Sv;

@@ -8,6 +8,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod error;
+mod file;
 mod handler;
 mod object;
 mod pending;
@@ -20,6 +21,7 @@ mod table;
 mod tests;
 
 pub use error::Error;
+pub use file::{Filehandle, Named};
 pub use handler::{Handler, Returned};
 pub use object::Object;
 pub use pending::{defer, deferred, raise_deferred};

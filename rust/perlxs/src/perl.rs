@@ -88,6 +88,7 @@ impl<'p> Job<'p> {
             value: ptr::null_mut(),
             uv: 0,
             iv: [0; 2],
+            nv: 0.0,
             count: 0,
             defined: 0,
             error: 0,

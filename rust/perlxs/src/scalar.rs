@@ -41,6 +41,18 @@ impl Sv {
         unsafe { Sv::owned(perl, sys::plx_new_integer(perl.raw(), value)) }
     }
 
+    /// A new number that need not be whole.
+    pub fn number(perl: &Perl, value: f64) -> Sv {
+        // SAFETY: as in `int`.
+        unsafe { Sv::owned(perl, sys::plx_new_number(perl.raw(), value)) }
+    }
+
+    /// A new undefined value.
+    pub fn undef(perl: &Perl) -> Sv {
+        // SAFETY: as in `int`.
+        unsafe { Sv::owned(perl, sys::plx_new_undef(perl.raw())) }
+    }
+
     /// A new string of bytes.
     pub fn bytes(perl: &Perl, bytes: &[u8]) -> Sv {
         let start = bytes.as_ptr() as *const c_char;
@@ -48,11 +60,12 @@ impl Sv {
         unsafe { Sv::owned(perl, sys::plx_new_bytes(perl.raw(), start, bytes.len())) }
     }
 
-    /// A reference to a new hash, blessed into `class`.
-    pub fn hash(perl: &Perl, class: &CStr, fields: Vec<(&str, Sv)>) -> Sv {
+    /// A reference to a new hash, blessed into `class` where there is one.
+    pub fn hash(perl: &Perl, class: Option<&CStr>, fields: Vec<(&str, Sv)>) -> Sv {
+        let class = class.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: as in `int`; plx_hash_set takes each value's count over.
         unsafe {
-            let hash = Sv::owned(perl, sys::plx_new_hash(perl.raw(), class.as_ptr()));
+            let hash = Sv::owned(perl, sys::plx_new_hash(perl.raw(), class));
             for (key, value) in fields {
                 let start = key.as_ptr() as *const c_char;
                 sys::plx_hash_set(perl.raw(), hash.raw, start, key.len(), value.into_raw());
@@ -174,6 +187,28 @@ impl<'a> Arg<'a> {
         let mut job = self.job(perl);
         job.run(sys::plx_do_integer)?;
         Ok(job.raw.iv[0])
+    }
+
+    /// The value as a number: None for undef, the inner None where it is none.
+    pub fn number(self, perl: &mut Perl) -> Result<Option<Option<f64>>, Error> {
+        let mut job = self.job(perl);
+        job.run(sys::plx_do_nv)?;
+        let number = (job.raw.count != 0).then_some(job.raw.nv);
+        Ok((job.raw.defined != 0).then_some(number))
+    }
+
+    /// Whether the value is true.
+    pub fn truth(self, perl: &mut Perl) -> Result<bool, Error> {
+        let mut job = self.job(perl);
+        job.run(sys::plx_do_truth)?;
+        Ok(job.raw.count != 0)
+    }
+
+    /// Whether the value can be called as code; None for undef.
+    pub fn is_code(self, perl: &mut Perl) -> Result<Option<bool>, Error> {
+        let mut job = self.job(perl);
+        job.run(sys::plx_do_code)?;
+        Ok((job.raw.defined != 0).then_some(job.raw.count != 0))
     }
 
     /// The string's bytes, where they can be had without running Perl code.

@@ -173,7 +173,7 @@ macro_rules! table {
 
         // What PLX_MOST_ARGS says.
         const _: () = {
-            $(assert!($max <= 9);)*
+            $(assert!($max <= 30);)*
         };
 
         /// What the package contains.

@@ -1,0 +1,243 @@
+//! The file that a transfer writes.
+
+use crate::named::{patiently, Label, Opened};
+use crate::options::{Options, RECV_FILE};
+use crate::replace::{Provisional, Replacement};
+use files::{Kind, Open};
+use perlxs::{Arg, Error, Perl};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The mode of a new file, of which the umask takes its part.
+const MODE: u32 = 0o666;
+
+pub struct Target {
+    opened: Opened,
+    /// Where the next byte goes, in a file with positions.
+    at: u64,
+    /// Up to here a file with positions has content of its own.
+    size: u64,
+    /// The hole that has come and may not be over yet.
+    hole: u64,
+    punches: bool,
+    start: Start,
+    replacement: Option<Replacement>,
+    sync: bool,
+}
+
+/// What is still to be done when the first bytes have come.
+enum Start {
+    /// A file that was made here: nobody misses it if nothing comes.
+    Made(Provisional),
+    /// An old file: what it holds goes.
+    Truncate,
+    Nothing,
+}
+
+impl Target {
+    pub fn open(perl: &mut Perl, arg: Arg<'_>, options: &Options) -> Result<Target, Error> {
+        let (mut start, mut replacement) = (Start::Nothing, None);
+        let opened = Opened::new(perl, &RECV_FILE, arg, true, |perl, path, label| {
+            let path = Path::new(OsStr::from_bytes(path));
+            if options.replace {
+                if options.offset.is_some() {
+                    let why = "a file that replaces another has no use of an offset";
+                    return Err(RECV_FILE.misuse(why));
+                }
+                let (new, file) = label.attempt(perl, "replace", || Replacement::new(path))?;
+                replacement = Some(new);
+                return Ok(file);
+            }
+            let (file, made) = open_or_make(perl, path, label)?;
+            start = match made {
+                Some(made) => Start::Made(made),
+                None if options.offset.is_none() => Start::Truncate,
+                None => Start::Nothing,
+            };
+            Ok(file)
+        })?;
+        if options.replace && opened.handle.is_some() {
+            return Err(RECV_FILE.misuse("replace needs a path, not a filehandle"));
+        }
+        let at = opened.start(&RECV_FILE, options.offset)?;
+        // All of a device is content, which no hole may pass over.
+        let size = match opened.about.kind {
+            Kind::Regular => opened.about.size,
+            _ => u64::MAX,
+        };
+        Ok(Target {
+            opened,
+            at,
+            size,
+            hole: 0,
+            punches: true,
+            start,
+            replacement,
+            sync: options.sync,
+        })
+    }
+
+    /// Where in the file the transfer begins.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// Something has come, or the end: the transfer is one.
+    fn begin(&mut self, perl: &mut Perl) -> Result<(), Error> {
+        match std::mem::replace(&mut self.start, Start::Nothing) {
+            Start::Made(made) => made.keep(),
+            Start::Truncate if self.opened.about.kind == Kind::Regular => {
+                let (label, file) = (&self.opened.label, &self.opened.file);
+                label.attempt(perl, "truncate", || file.set_len(0))?;
+                self.size = 0;
+            }
+            _ => (),
+        }
+        Ok(())
+    }
+
+    pub fn write(&mut self, perl: &mut Perl, bytes: &[u8]) -> Result<(), Error> {
+        self.begin(perl)?;
+        self.place_hole(perl)?;
+        self.put(perl, bytes)
+    }
+
+    /// A hole of `length` bytes comes next.
+    pub fn skip(&mut self, perl: &mut Perl, length: u64) -> Result<(), Error> {
+        self.begin(perl)?;
+        self.hole = self.hole.saturating_add(length);
+        Ok(())
+    }
+
+    fn put(&mut self, perl: &mut Perl, mut bytes: &[u8]) -> Result<(), Error> {
+        let positions = self.opened.has_positions();
+        while !bytes.is_empty() {
+            let (label, file, at) = (&self.opened.label, &mut self.opened.file, self.at);
+            let count = label.attempt(perl, "write", || {
+                let count = match positions {
+                    true => file.write_at(bytes, at),
+                    false => file.write(bytes),
+                }?;
+                match count {
+                    0 => Err(ErrorKind::WriteZero.into()),
+                    _ => Ok(count),
+                }
+            })?;
+            bytes = &bytes[count..];
+            self.at += count as u64;
+            perl.run_signal_handlers()?;
+        }
+        self.size = self.size.max(self.at);
+        Ok(())
+    }
+
+    /// Puts the hole that is over where it belongs. Behind the file's end nothing is
+    /// to be done for it.
+    fn place_hole(&mut self, perl: &mut Perl) -> Result<(), Error> {
+        let length = std::mem::take(&mut self.hole);
+        if length == 0 {
+            return Ok(());
+        }
+        if !self.opened.has_positions() {
+            return self.put_zeroes(perl, length);
+        }
+        let inside = length.min(self.size.saturating_sub(self.at));
+        if inside > 0 {
+            self.clear(perl, inside)?;
+        }
+        self.at = self.at.saturating_add(length - inside);
+        Ok(())
+    }
+
+    fn clear(&mut self, perl: &mut Perl, length: u64) -> Result<(), Error> {
+        if self.punches {
+            let (file, at) = (&self.opened.file, self.at);
+            match patiently(perl, || files::punch(file, at, length))? {
+                Ok(()) => {
+                    self.at += length;
+                    return Ok(());
+                }
+                Err(_) => self.punches = false, // writing says what is the matter, if anything
+            }
+        }
+        self.put_zeroes(perl, length)
+    }
+
+    fn put_zeroes(&mut self, perl: &mut Perl, mut length: u64) -> Result<(), Error> {
+        static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
+        while length > 0 {
+            let now = length.min(ZEROES.len() as u64);
+            self.put(perl, &ZEROES[..now as usize])?;
+            length -= now;
+        }
+        Ok(())
+    }
+
+    /// All has come: the file gets its length, and with `sync` it is on disk.
+    pub fn complete(&mut self, perl: &mut Perl) -> Result<(), Error> {
+        self.begin(perl)?;
+        self.place_hole(perl)?;
+        let (label, file, at) = (&self.opened.label, &self.opened.file, self.at);
+        if self.opened.about.kind == Kind::Regular && self.opened.has_positions() && at > self.size
+        {
+            label.attempt(perl, "extend", || file.set_len(at))?;
+            self.size = at;
+        }
+        if self.sync && self.opened.about.kind != Kind::Sequence {
+            label.attempt(perl, "sync", || file.sync_all())?;
+        }
+        Ok(())
+    }
+
+    /// Leaves Perl's handle behind what was written.
+    pub fn leave(&mut self, perl: &mut Perl) -> Result<(), Error> {
+        self.opened.leave_at(perl, self.at)
+    }
+
+    /// The transfer has come to a good end: the file is closed, and gets its name.
+    pub fn close(self, perl: &mut Perl) -> Result<(), Error> {
+        let Opened { label, file, .. } = self.opened;
+        files::close(file).map_err(|error| label.refused(perl, "write", &error))?;
+        if let Some(replacement) = self.replacement {
+            let placed = replacement.put_in_place(self.sync);
+            placed.map_err(|error| label.refused(perl, "replace", &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the file at `path` as it is, or makes one.
+fn open_or_make(
+    perl: &mut Perl,
+    path: &Path,
+    label: &Label,
+) -> Result<(File, Option<Provisional>), Error> {
+    let kind = |kind| move |error: &std::io::Error| error.kind() == kind;
+    let opened = patiently(perl, || files::open(path, Open::Write))?;
+    if !opened
+        .as_ref()
+        .err()
+        .map_or(false, kind(ErrorKind::NotFound))
+    {
+        return file_of(perl, label, opened).map(|file| (file, None));
+    }
+    let made = patiently(perl, || files::open(path, Open::New(MODE)))?;
+    if made
+        .as_ref()
+        .err()
+        .map_or(false, kind(ErrorKind::AlreadyExists))
+    {
+        // A symbolic link to nothing, or somebody was faster.
+        let opened = patiently(perl, || files::open(path, Open::Make(MODE)))?;
+        return file_of(perl, label, opened).map(|file| (file, None));
+    }
+    file_of(perl, label, made).map(|file| (file, Some(Provisional::new(path))))
+}
+
+fn file_of(perl: &Perl, label: &Label, opened: std::io::Result<File>) -> Result<File, Error> {
+    opened.map_err(|error| label.refused(perl, "open", &error))
+}
