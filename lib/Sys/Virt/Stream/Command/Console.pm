@@ -12,8 +12,9 @@ my $LEAVE = "\x1d";    # Ctrl-]
 # The most that is done for one side at a time, and that waits for the guest.
 my $MOST = 65_536;
 
-# libvirt's loop goes on after a signal; Perl's handlers run when it has returned.
-my $PAUSE = 200;
+# Perl's signal handlers run when libvirt's loop has returned: for a signal that comes just
+# before it waits, that is so many milliseconds later.
+my $PAUSE = 500;
 
 # To be called before there is a connection.
 sub prepare { Sys::Virt::Event::register_default(); return }
