@@ -9,6 +9,7 @@ use lib 't/lib';
 
 use Config;
 use Digest::SHA;
+use ExtUtils::MakeMaker ();
 use File::Copy qw(copy);
 use File::Find ();
 use File::Path qw(make_path);
@@ -22,6 +23,11 @@ my $plain  = StreamTest::Tree->new('INSTALLDIRS=site');
 my ($c_binding) = grep { -e && !/\bblib\b/ } map { "$_/Sys/Virt/Stream.pm" } split /\n/, said('-e', 'print "$_\n" for @INC');
 my $with_sys_virt = said('-e', 'print eval { require Sys::Virt; 1 } ? 1 : 0');
 
+# Where the command goes, and its manual page.
+my %beside = (
+    INSTALL_BASE => ["$prefix/base/bin", "$prefix/base/man/man1"],
+    DESTDIR      => [map { "$prefix/dest$_" } @Config{qw(installsitescript installsiteman1dir)}],
+);
 my %way = (
     INSTALL_BASE => [$based, "$prefix/base/lib/perl5/$Config{archname}"],
     DESTDIR      => [$plain, "$prefix/dest$Config{installsitearch}", "DESTDIR=$prefix/dest"],
@@ -33,10 +39,14 @@ for my $way (sort keys %way) {
     ok -s "$arch/Sys/Virt/Stream.pm", '... the module is there';
     ok -s "$arch/ExtUtils/typemap",   '... and the typemap, in a folder that ParseXS reads';
     runs_rust($arch);
+    my ($script, $man) = @{ $beside{$way} };
+    is said("-I$arch", "$script/virt-stream", '--version'), "virt-stream " . MM->parse_version('lib/Sys/Virt/Stream.pm') . "\n",
+        '... and its command' if $with_sys_virt;
+    is scalar(() = glob "$man/virt-stream.*"), 1, '... with a manual page';
 
     ($ok, $out) = $tree->make('uninstall', @more);
     ok $ok, "$way: make uninstall" or diag $out;
-    is_deeply [left($arch)], [], '... leaves nothing behind';
+    is_deeply [left($arch), left($script), left($man)], [], '... leaves nothing behind';
     runs_c($arch);
 
     ($ok, $out) = $tree->make('uninstall', @more);

@@ -34,6 +34,12 @@ if ($implementation eq 'rust') {
         return $class->_new(connection => $connection, flags => $flags || 0);
     };
 
+    *handle = sub {
+        my ($self) = @_;
+        require Sys::Virt::Stream::Handle;
+        return Sys::Virt::Stream::Handle->new($self);
+    };
+
     # libvirt's objects belong to the thread that made them: in another, its
     # end would give back what the first still uses. Perl makes them undef there.
     *CLONE_SKIP = sub { return 1 };
@@ -321,6 +327,17 @@ Removes the callback. The end of the stream does so too; this is harmless then.
 
 =back
 
+=head1 A STREAM AS A FILEHANDLE
+
+=over 4
+
+=item $fh = $st->handle
+
+A filehandle over a blocking stream, for whatever reads from a handle or writes to
+one: see L<Sys::Virt::Stream::Handle>. Only this module has this method.
+
+=back
+
 =head1 CONSTANTS
 
 =over 4
@@ -427,7 +444,7 @@ C binding crashes, hangs, leaks or loses data, this is what happens here.
 
 =item *
 
-C<new> exists, and C<implementation>.
+C<new>, C<implementation> and C<handle> exist.
 
 =item *
 
@@ -557,8 +574,9 @@ out.
 
 =head1 SEE ALSO
 
-L<Sys::Virt>, L<Sys::Virt::Error>, L<Sys::Virt::Event>, L<Sys::Virt::StorageVol>,
-L<Sys::Virt::Domain>, L<https://libvirt.org/>
+L<Sys::Virt::Stream::Handle>, L<Sys::Virt>, L<Sys::Virt::Error>,
+L<Sys::Virt::Event>, L<Sys::Virt::StorageVol>, L<Sys::Virt::Domain>,
+L<https://libvirt.org/>
 
 =head1 LICENSE
 

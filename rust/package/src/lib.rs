@@ -8,6 +8,7 @@ mod errors;
 mod events;
 mod file;
 mod guard;
+mod handle;
 mod io;
 mod life;
 mod named;
@@ -56,6 +57,9 @@ perlxs::table! {
         update_callback ("$$")    ("st, events")                                 2..=2 => events::update_callback;
         remove_callback ("$")     ("st")                                         1..=1 => events::remove_callback;
 
+        _check_blocking ("$")     ("st")                                         1..=1 => handle::check_blocking;
+        _abandon        ("$")     ("st")                                         1..=1 => handle::abandon;
+        _under_sysread  ("")      ("")                                           0..=0 => handle::under_sysread;
         _opener         ("$$$")   ("code, receives, sends")                      3..=3 => life::opener;
         _release_callbacks ("")   ("")                                           0..=0 => events::release_all;
         _guarded        ("$@")    ("code, ...")                                  1..=9 => guard::guarded_call;

@@ -206,6 +206,7 @@ extern "C" {
     pub fn plx_new_object(perl: *mut c_void, class: *const c_char, slot: Iv) -> *mut Sv;
     pub fn plx_clear_slot(object: *mut Sv);
     pub fn plx_signal_pending(perl: *mut c_void) -> c_int;
+    pub fn plx_under_sysread(perl: *mut c_void) -> c_int;
 
     pub fn plx_new_relay(perl: *mut c_void, code: *mut Sv, method: *const c_void) -> *mut Sv;
 }

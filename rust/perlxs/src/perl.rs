@@ -49,6 +49,12 @@ impl Perl {
         unsafe { sys::plx_signal_pending(self.raw) != 0 }
     }
 
+    /// Whether the calling sub is a tied handle's READ that sysread has called.
+    pub fn under_sysread(&self) -> bool {
+        // SAFETY: `raw` is the running interpreter (from_raw).
+        unsafe { sys::plx_under_sysread(self.raw) != 0 }
+    }
+
     /// Runs the handlers of signals that have arrived.
     pub fn run_signal_handlers(&mut self) -> Result<(), Error> {
         if !self.has_pending_signals() {

@@ -1,0 +1,130 @@
+package Sys::Virt::Stream::Handle;
+
+use strict;
+use warnings;
+
+use IO::Handle ();
+use Symbol ();
+use Sys::Virt::Stream ();
+use Sys::Virt::Stream::Handle::Tied ();
+
+our @ISA = ('IO::Handle');
+
+# Two ways into one object: Perl's own operators go by the tie, XS code that takes a handle by
+# the layer. The tie is what can sysread and knows where a line ends without a call for each byte.
+sub new {
+    my ($class, $stream) = @_;
+    Sys::Virt::Stream::_check_blocking($stream);
+    my $self = bless Symbol::gensym(), $class;
+    my $tied = Sys::Virt::Stream::Handle::Tied->new($stream);
+    local $Sys::Virt::Stream::Handle::Layer::pushed = $tied;
+    local $!;
+    # Perl takes the layer off before the program's last objects go; something has to be below.
+    open $self, '+<', \my $nothing and CORE::binmode $self, ':via(Sys::Virt::Stream::Handle::Layer)'
+        or die "a handle cannot be opened: $!\n";
+    tie *$self, ref $tied, $tied;
+    return $self;
+}
+
+sub DESTROY {
+    my $tied = tied *{ $_[0] } or return;
+    $tied->{dropped} = 1;
+    return;
+}
+
+sub stream_error { return tied(*{ $_[0] })->error }
+
+# Everything is sent at once.
+sub autoflush { return 1 }
+
+sub binmode {
+    my ($self, $layer) = @_;
+    return CORE::binmode $self, $layer // ':raw';
+}
+
+1;
+
+__END__
+
+=encoding utf8
+
+=head1 NAME
+
+Sys::Virt::Stream::Handle - a libvirt stream as a filehandle
+
+=head1 SYNOPSIS
+
+    use Sys::Virt;
+
+    my $conn = Sys::Virt->new(uri => 'qemu:///system');
+    my $st   = $conn->new_stream;
+    $conn->get_storage_volume_by_path('/images/disk')->download($st, 0, 0);
+
+    my $fh = $st->handle;
+    print Digest::SHA->new(256)->addfile($fh)->hexdigest, "\n";
+    close $fh or die $fh->stream_error;
+
+=head1 DESCRIPTION
+
+C<< $st->handle >> (see L<Sys::Virt::Stream>) makes a filehandle of a blocking
+stream: what takes a handle takes this one. It reads and writes bytes.
+
+All of Perl's operators for handles work on it, with C<$/>, C<$,>, C<$\> and
+C<$.> as anywhere: C<< <$fh> >>, C<read>, C<sysread>, C<getc>, C<eof>, C<print>,
+C<printf>, C<say>, C<syswrite>, C<binmode>, C<close>, C<fileno>, and the methods
+of L<IO::Handle>. It is a handle to XS code as well. What arrives is kept until
+it is read; what is printed is sent at once. C<sysread> returns what has
+arrived, C<read> waits for all it was asked for, or the end. C<eof> waits for a
+byte or the end, as on a terminal, and loses none.
+
+The program may go on using the stream itself, but for what has been received
+already. Handle and stream may be dropped in any order.
+
+=head2 Failures
+
+Where the stream fails, a read or a write returns undef (C<print> false) and
+C<$!> is EIO, as of any handle; the stream is aborted then. An incomplete line
+or block is not returned. XS code can't be told of a failure by a layer, so
+there the exception itself comes out.
+
+=over 4
+
+=item close $fh
+
+Finishes the stream. False, with C<$!> set, where the stream has failed, now or
+before: an upload is whole only when this has returned true.
+
+=item $error = $fh->stream_error
+
+What the stream has failed with: a L<Sys::Virt::Error>, or what a signal handler
+threw. Undef where nothing failed.
+
+=back
+
+A signal handler that dies during a read or a write ends it with its exception,
+and the stream is lost, as with the calls of the stream.
+
+A handle that is dropped before it is closed aborts the stream.
+
+Printing a character over 255 is an exception, and nothing is sent.
+
+=head2 What it has not
+
+A descriptor, a position, or layers: C<fileno> is -1, C<seek> fails, C<binmode>
+takes C<:raw> and C<:bytes> only. XS code that wants a descriptor or a C<FILE *>
+finds none; L<GD>, for one, takes the data instead. L<File::Copy> asks for the
+file behind each handle, and warns where there is none ("stat() on unopened
+filehandle"), as it does for a handle on a string.
+
+In a new thread a handle neither reads nor writes: C<$!> is EBADF.
+
+=head1 SEE ALSO
+
+L<Sys::Virt::Stream>, L<IO::Handle>
+
+=head1 LICENSE
+
+This library is free software; you can redistribute it and/or modify it under
+the same terms as Perl itself.
+
+=cut

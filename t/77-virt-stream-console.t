@@ -1,0 +1,199 @@
+# virt-stream's console: a guest that echoes, on a terminal and on pipes.
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes ();
+use lib 't/lib';
+use StreamTest qw(libvirtd qemu console);
+use StreamTest::Command;
+
+plan skip_all => 'virt-stream is of no use on the C binding' unless rust();
+
+$SIG{PIPE} = 'IGNORE';
+my $daemon = daemon();
+my $says = $daemon->guest_says;
+my ($guest, $name);
+
+sub fresh {
+    $guest->destroy if $guest && $guest->is_active;
+    $guest = $daemon->guest(paused => 1);
+    return $name = $guest->get_name;
+}
+
+sub console { return StreamTest::Command->start(['-c', $daemon->uri, @{ $_[0] }, 'console', $name], @_[1 .. $#_]) }
+
+# Everything comes through as it is, each way.
+my $all = join '', map { chr } grep { $_ != 0x1d } 0 .. 255;
+
+# --- on a terminal
+
+SKIP: {
+    my $why = StreamTest::Command::no_terminal();
+    skip $why, 6 if $why;
+
+    my $begun = sub {
+        my (@options) = @_;
+        fresh();
+        my $run = console([@options], terminal => 80);
+        if (!@options) { $run->sees(qr/Connected to \Q$name\E, leave with Ctrl-\]/) or diag $run->seen }
+        within(60, sub { $run->settings ne $run->{before} }) or diag 'it is never raw';
+        $guest->resume;
+        $run->sees(qr/\Q$says\E/) or diag $run->seen;
+        return $run;
+    };
+    # In whatever way it ends, the terminal is as it was.
+    my $restored = sub {
+        my ($run, $name, %want) = @_;
+        my $got = $run->end;
+        is $run->settings, $run->{before}, "$name: the terminal is restored";
+        is_deeply { map { $_ => $got->{$_} } qw(status signal hang) }, { status => 0, signal => 0, hang => 0, %want },
+            '... and how it ends' or diag explain $got;
+        return $got;
+    };
+
+    subtest 'a conversation' => sub {
+        my $run = $begun->();
+        isnt $run->settings, $run->{before}, 'the terminal is raw';
+        $run->type("hello\r");
+        ok $run->sees(qr/hello\r/), 'bytes go in and come back';
+        for my $key ("\x03", "\x1a", "\x04", "\x1c") {
+            my $before = length $run->seen;
+            $run->type("<$key>");
+            ok $run->sees(qr/\A.{$before}<\Q$key\E>/s), sprintf 'so does Ctrl-%s', chr(64 + ord $key);
+        }
+        my $before = length $run->seen;
+        $run->type($all);
+        ok $run->sees(qr/\Q$all\E/), 'and every other byte' or diag unpack 'H*', substr $run->seen, $before;
+        my $long = join '', map { "line $_ of a longer text\n" } 1 .. 200;
+        $run->type($long);
+        ok $run->sees(qr/\Q$long\E/), 'and much at a time';
+        $run->type("last\x1dnot sent");
+        $restored->($run, 'Ctrl-]');
+        ok $guest->is_active, 'the guest goes on';
+    };
+
+    for my $signal (sort keys %{ { INT => 2, TERM => 15, HUP => 1, QUIT => 3 } }) {
+        my $run = $begun->('-q');
+        kill $signal, $run->pid;
+        $restored->($run, $signal, signal => { INT => 2, TERM => 15, HUP => 1, QUIT => 3 }->{$signal});
+    }
+
+    {
+        my $run = $begun->();
+        $guest->destroy;
+        my $got = $restored->($run, 'the guest is shut down');
+        unlike $got->{seen}, qr/virt-stream:/, 'which is no failure';
+    }
+    {
+        my $run = $begun->();
+        $daemon->kill;
+        my $got = $restored->($run, 'the daemon is killed', status => 1);
+        like $got->{seen}, qr/virt-stream: the console of \Q$name\E: \S/, 'and what is said';
+        undef $guest;
+        $daemon->launch;
+    }
+    subtest 'nothing is said by a quiet one' => sub {
+        my $run = $begun->('--quiet');
+        $run->type("\x1d");
+        my $got = $restored->($run, 'Ctrl-]');
+        is $got->{seen}, $says, 'but what the guest says';
+    };
+    subtest 'a console in use' => sub {
+        my $run = $begun->();
+        my $second = console(['-q'], terminal => 80);
+        my $got = $restored->($second, 'the second', status => 1);
+        like $got->{seen}, qr/virt-stream: the console of \Q$name\E: .*console/, 'is refused';
+        $run->type("still\x1d");
+        $restored->($run, 'the first');
+        fresh();
+    };
+}
+
+# --- on pipes
+
+sub piped {
+    my ($name, $code) = @_;
+    fresh();
+    my $out = scratch() . '/console';
+    unlink $out;
+    pipe my $reader, my $writer or die "pipe: $!";
+    my $run = console([], in => $reader, out => $out);
+    close $reader;
+    $writer->autoflush(1);
+    my $has = sub { my ($what) = @_; within(120, sub { -e $out && slurp($out) =~ $what }) };
+    ok connected(), "$name: it is there";
+    $guest->resume;
+    $code->($run, $writer, $has);
+    close $writer if fileno $writer;
+    my $got = $run->end;
+    is_deeply [@$got{qw(err status signal hang)}], ['', 0, 0, 0], "$name: it ends with the console" or diag explain $got;
+    return $got->{out};
+}
+
+# The daemon has opened the guest's console for somebody. What the guest says before is lost.
+sub connected {
+    my ($path) = $guest->get_xml_description =~ m{<console [^>]*tty='([^']+)'};
+    return within(60, sub { grep { (readlink // '') eq $path } glob '/proc/' . $daemon->pid . '/fd/*' });
+}
+
+subtest 'input and output are pipes' => sub {
+    my $long = pattern(5_000);
+    my $out = piped('a pipe', sub {
+        my ($run, $writer, $has) = @_;
+        print {$writer} "\x1d", $long;
+        close $writer;
+        ok $has->(qr/\A\Q$says\E\x1d\Q$long\E\z/), 'all bytes come back, after the end of the input, too';
+        Time::HiRes::sleep(0.5);
+        ok !$run->reap, 'which is not the console\'s';
+        my $before = times_of($run->pid);
+        Time::HiRes::sleep(2);
+        cmp_ok times_of($run->pid) - $before, '<', 100, 'it does not spin while nothing comes';
+        $guest->destroy;
+    });
+    is sha($out), sha("$says\x1d$long"), 'nothing more';
+};
+
+subtest 'no input' => sub {
+    fresh();
+    my $run = console([]);
+    ok connected(), 'it is there';
+    $guest->destroy;
+    my $got = $run->end;
+    is_deeply [@$got{qw(err status)}], ['', 0], '... and ends with the guest' or diag explain $got;
+};
+
+subtest 'a slow reader' => sub {
+    fresh();
+    pipe my $in, my $writer or die "pipe: $!";
+    pipe my $reader, my $out or die "pipe: $!";
+    my $run = console([], in => $in, out => '/dev/fd/' . fileno $out);
+    close $_ for $in, $out;
+    $writer->autoflush(1);
+    ok connected(), 'it is there';
+    $guest->resume;
+    my $text = pattern(20_000, 'slow');
+    my $pid = fork // die "cannot fork: $!";
+    if (!$pid) { print {$writer} $text; close $writer; POSIX::_exit(0) }
+    close $writer;
+    my $got = '';
+    while (length $got < length "$says$text") {
+        sysread $reader, $got, 700, length $got or last;
+        Time::HiRes::sleep(0.001);
+    }
+    waitpid $pid, 0;
+    is sha($got), sha("$says$text"), 'has all of it';
+    $guest->destroy;
+    is $run->end->{status}, 0, 'to the end';
+};
+
+# Of a process, in ticks of the processor.
+sub times_of {
+    my ($pid) = @_;
+    my ($after) = slurp("/proc/$pid/stat") =~ /\) (.*)/;
+    my @fields = split ' ', $after;
+    return $fields[11] + $fields[12];
+}
+
+$guest->destroy if $guest && $guest->is_active;
+done_testing;
