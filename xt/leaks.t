@@ -6,6 +6,7 @@ use strict;
 use warnings;
 no warnings 'uninitialized'; # handlers that return undef
 
+use Digest::SHA ();
 use Test::More;
 use lib 't/lib';
 use StreamTest qw(libvirtd);
@@ -124,6 +125,11 @@ my %round = (
         $st->sparse_send_all(sub { return 0 if $n++; $_[1] = 'y' x 1000; 1000 }, sub { @{ shift @left || [1, 0] } }, sub { 0 });
         $st->finish;
     },
+    'a handle, closed' => sub { my $fh = down()->handle; () = <$fh>; close $fh or die $! },
+    'a handle, dropped' => sub { my $fh = up()->handle; print {$fh} 'x' },
+    'a handle that fails' => sub { my $fh = shot()->handle; print {$fh} 'x'; close $fh and die 'this should have failed' },
+    'a handle under XS code' => sub { my $fh = shot()->handle; Digest::SHA->new(1)->addfile($fh) },
+    'a handle that fails under XS code' => sub { my $fh = $conn{local}->new_stream->handle; dies { Digest::SHA->new(1)->addfile($fh) } },
     'recv_hole, send_hole' => sub {
         my $st = sparse_down();
         $st->recv(my $data, 10, Sys::Virt::Stream::RECV_STOP_AT_HOLE());
