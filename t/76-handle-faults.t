@@ -120,7 +120,8 @@ subtest 'a console' => sub {
     $guest->open_console($st, undef, Sys::Virt::Domain::OPEN_CONSOLE_FORCE);
     my $fh = $st->handle;
     $guest->resume;
-    ok !eof $fh, 'eof waits for a byte';
+    ok print({$fh} '?'), 'a byte in';
+    ok !eof $fh, 'eof waits for one that comes out';
     is scalar(<$fh>), $daemon->guest_says, 'and loses none';
     my ($text, $got) = ("a line\nand more", '');
     ok print({$fh} $text), 'print';

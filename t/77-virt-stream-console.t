@@ -39,6 +39,7 @@ SKIP: {
         if (!@options) { $run->sees(qr/Connected to \Q$name\E, leave with Ctrl-\]/) or diag $run->seen }
         within(60, sub { $run->settings ne $run->{before} }) or diag 'it is never raw';
         $guest->resume;
+        $run->type('?');    # at which the guest begins to speak
         $run->sees(qr/\Q$says\E/) or diag $run->seen;
         return $run;
     };
@@ -124,6 +125,7 @@ sub piped {
     my $has = sub { my ($what) = @_; within(120, sub { -e $out && slurp($out) =~ $what }) };
     ok connected(), "$name: it is there";
     $guest->resume;
+    print {$writer} '?';    # at which the guest begins to speak
     $code->($run, $writer, $has);
     close $writer if fileno $writer;
     my $got = $run->end;
@@ -174,7 +176,7 @@ subtest 'a slow reader' => sub {
     $guest->resume;
     my $text = pattern(20_000, 'slow');
     my $pid = fork // die "cannot fork: $!";
-    if (!$pid) { print {$writer} $text; close $writer; POSIX::_exit(0) }
+    if (!$pid) { print {$writer} '?', $text; close $writer; POSIX::_exit(0) }
     close $writer;
     my $got = '';
     while (length $got < length "$says$text") {
