@@ -47,17 +47,20 @@ impl Call {
     /// The error that libvirt's loops give for a stream that does not block;
     /// they abort it. (Where it does block after all, the handler fails.)
     pub fn nonblocking(self, stream: &Stream) -> Error {
-        let null = ptr::null_mut();
-        // SAFETY: the stream is alive while `stream` is.
-        stream.held.sigpipe.held(|| unsafe {
-            match self {
-                Call::SendAll | Call::SparseSendAll => {
-                    sys::virStreamSendAll(stream.raw(), Some(no_source), null)
+        let error = stream.answered(move |stream| {
+            let null = ptr::null_mut();
+            // SAFETY: the stream is alive while `stream` is.
+            stream.held.sigpipe.held(|| unsafe {
+                match self {
+                    Call::SendAll | Call::SparseSendAll => {
+                        sys::virStreamSendAll(stream.raw(), Some(no_source), null)
+                    }
+                    _ => sys::virStreamRecvAll(stream.raw(), Some(no_sink), null),
                 }
-                _ => sys::virStreamRecvAll(stream.raw(), Some(no_sink), null),
-            }
+            });
+            Error::last()
         });
-        Error::last()
+        error.unwrap_or_else(|unanswered| unanswered)
     }
 
     /// The error that this call gives for what is no stream.

@@ -265,14 +265,25 @@ impl Stream {
     /// seconds that is the error.
     pub fn abort(&self) -> Result<(), Error> {
         self.refuse(0)?;
-        let calls_back = self.held.called_back.load(Ordering::Relaxed) && !self.is_remote();
-        if !self.ending() || calls_back {
+        if !self.ending() {
             return self.abort_here();
         }
+        self.answered(|stream| stream.abort_here()).and_then(|r| r)
+    }
+
+    /// Makes a call that waits for the answer to an abort. If none comes, all other calls
+    /// are refused from now on. (A local stream's callback is run by its abort, here.)
+    pub(crate) fn answered<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Stream) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        if self.held.called_back.load(Ordering::Relaxed) && !self.is_remote() {
+            return Ok(work(self));
+        }
         let stream = self.clone();
-        bounded(ANSWER, move || stream.abort_here()).unwrap_or_else(|| {
+        bounded(ANSWER, move || work(&stream)).ok_or_else(|| {
             self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
-            Err(Error::unanswered())
+            Error::unanswered()
         })
     }
 
