@@ -65,7 +65,7 @@ sub while_paused {
     $daemon->pause;
     my $other = fork // die "cannot fork: $!";
     if (!$other) {
-        Time::HiRes::sleep(0.7);
+        Time::HiRes::sleep(0.4);    # longer than progress waits
         eval { $meanwhile->() if $meanwhile };
         kill CONT => $daemon->pid;
         POSIX::_exit(0);
