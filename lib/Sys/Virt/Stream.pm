@@ -327,6 +327,107 @@ Removes the callback. The end of the stream does so too; this is harmless then.
 
 =back
 
+=head1 WHOLE FILES
+
+Only this module has these two methods, so C<< Sys::Virt::Stream->can('recv_file') >>
+asks for them. Each is a whole transfer: no Perl code runs for a piece of it, and when
+it returns the stream is finished (a C<finish> by habit is harmless). They need a
+blocking stream.
+
+=over 4
+
+=item $result = $st->recv_file($target, %options)
+
+Writes what the stream delivers to a file.
+
+=item $result = $st->send_file($source, %options)
+
+Sends a file.
+
+=back
+
+The file is a path or a filehandle. A path to be written is created if need be; an
+existing file is truncated when the stream has delivered something, or its end, not
+before. A transfer through a handle begins at the handle's position, if it has one, and
+leaves it behind what was moved. A handle needs a descriptor of its own, and no layers but
+Perl's plain ones: not an encoding, not a string, not a tie.
+
+Both return a reference to a hash:
+
+=over 4
+
+=item bytes
+
+All bytes of the file that were moved or passed over.
+
+=item holes
+
+How many of them lie in holes.
+
+=item seconds
+
+How long it took, with a fraction.
+
+=back
+
+=head2 Options
+
+=over 4
+
+=item sparse => 1
+
+Keeps holes: those that the file system tells of are sent as holes, and those that arrive
+become holes of the file. The stream has to be opened as a sparse one. Where a file can
+have none (a pipe, a terminal, a device), a hole is written as zeroes.
+
+=item detect_zeroes => 1
+
+Blocks of 4 KiB, aligned in the file, that hold nothing but zeroes become holes as well: in
+the file, or on the stream, which has to be C<sparse> then.
+
+=item offset => $bytes
+
+Where in the file the transfer begins, from its start. A file to be written is then not
+truncated. A file without positions, as a pipe, can't have one.
+
+=item length => $bytes
+
+Moves just as many bytes. A file or a stream that ends before is an error. Without it,
+all is moved up to the end: for an ordinary file the end that it has at the beginning.
+
+=item progress => $coderef
+
+C<< $coderef->($bytes, $holes, $total) >> is called about four times a second, and once at
+the end: the bytes so far, those of them in holes, and how many there will be, undef where
+that is not known. A die ends the transfer.
+
+=item sync => 1
+
+C<recv_file> only: the file is on disk when the call returns.
+
+=item replace => 1
+
+C<recv_file> with a path only: what stands there is replaced in one step when all has
+arrived and the stream has finished without an error. Until then, and on any failure, it
+stays as it is. The new file has the old one's permissions; of a symbolic link the file
+that it leads to is replaced. Meanwhile there is a file F<.NAME.XXXXXX> in the same folder,
+which a failure removes.
+
+=back
+
+=head2 When they fail
+
+An argument that is wrong (an option that is not there, a directory, a handle with an
+encoding, a non-blocking stream) is an exception before anything has been moved, and the
+stream stays as it was.
+
+Later failures abort the stream. What the system refuses is a L<Sys::Virt::Error> that
+names the file and the reason: "recv_file failed: cannot write /images/disk: No space left
+on device". Without C<replace> a file then keeps what has been written of it.
+
+Signal handlers run between pieces and while the stream or the file is waited for: see
+L</SIGNALS>.
+
 =head1 A STREAM AS A FILEHANDLE
 
 =over 4
@@ -444,7 +545,7 @@ C binding crashes, hangs, leaks or loses data, this is what happens here.
 
 =item *
 
-C<new>, C<implementation> and C<handle> exist.
+C<new>, C<implementation>, C<recv_file>, C<send_file> and C<handle> exist.
 
 =item *
 

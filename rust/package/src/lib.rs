@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
-mod blocks;
 mod errors;
 mod events;
 mod file;
@@ -11,15 +10,9 @@ mod guard;
 mod handle;
 mod io;
 mod life;
-mod named;
-mod options;
-mod progress;
 mod receive;
-mod replace;
 mod send;
-mod source;
 mod state;
-mod target;
 mod transfer;
 
 perlxs::table! {

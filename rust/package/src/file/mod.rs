@@ -1,14 +1,22 @@
 //! `recv_file` and `send_file`: whole files, with no Perl code for a chunk.
 
-use crate::blocks::{Blocks, Run};
+mod blocks;
+mod named;
+mod options;
+mod progress;
+mod replace;
+mod source;
+mod target;
+
+use self::blocks::{Blocks, Run};
+use self::options::{Method, Options, RECV_FILE, SEND_FILE};
+use self::progress::Progress;
+use self::source::{Section, Source};
+use self::target::Target;
 use crate::errors::exception;
 use crate::io::{self, Transfer};
 use crate::life;
-use crate::options::{Method, Options, RECV_FILE, SEND_FILE};
-use crate::progress::Progress;
-use crate::source::{Section, Source};
 use crate::state::{stream_behind, State};
-use crate::target::Target;
 use libvirt::{Call, Received, CHUNK};
 use perlxs::{Answer, Args, Error, Perl};
 use std::rc::Rc;

@@ -1,8 +1,8 @@
 //! The file that a transfer writes.
 
-use crate::named::{patiently, Label, Opened};
-use crate::options::{Options, RECV_FILE};
-use crate::replace::{Provisional, Replacement};
+use crate::file::named::{patiently, Label, Opened};
+use crate::file::options::{Options, RECV_FILE};
+use crate::file::replace::{Provisional, Replacement};
 use files::{Kind, Open};
 use perlxs::{Arg, Error, Perl};
 use std::ffi::OsStr;

@@ -2,7 +2,7 @@
 //! it are made.
 
 use crate::errors::exception;
-use crate::options::Method;
+use crate::file::options::Method;
 use files::{About, Kind};
 use perlxs::{Arg, Error, Filehandle, Named, Perl};
 use std::fs::File;

@@ -1,8 +1,8 @@
 //! The file that a transfer reads.
 
-use crate::blocks::BLOCK;
-use crate::named::Opened;
-use crate::options::{Options, SEND_FILE};
+use crate::file::blocks::BLOCK;
+use crate::file::named::Opened;
+use crate::file::options::{Options, SEND_FILE};
 use files::{Kind, Open};
 use perlxs::{Arg, Error, Perl};
 use std::ffi::OsStr;
