@@ -79,7 +79,7 @@ sub signals {
     my $pid = fork // die "cannot fork: $!";
     if (!$pid) {
         for my $after (@after) { Time::HiRes::sleep($after); kill $name, $parent }
-        POSIX::_exit(0);
+        kill 'KILL', $$; # valgrind would count what the parent has in use as lost here
     }
     return bless \$pid, 'Signals';
 }

@@ -19,7 +19,7 @@ pub use error::{reason, Error};
 pub use event::{on_event, Readable};
 pub use identity::Connection;
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
-pub use watch::{keep_to_one_thread, watched, Meanwhile};
+pub use watch::{end_idle, keep_to_one_thread, watched, Meanwhile};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
 pub const RECV_STOP_AT_HOLE: u32 = virt_sys::VIR_STREAM_RECV_STOP_AT_HOLE;

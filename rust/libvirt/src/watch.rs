@@ -76,6 +76,18 @@ impl Worker {
     }
 }
 
+/// Ends this thread's workers that wait for work: the program has none left for them.
+pub fn end_idle() {
+    // SAFETY: getpid has no conditions.
+    let pid = unsafe { libc::getpid() };
+    let idle = IDLE.try_with(|idle| std::mem::take(&mut *idle.borrow_mut()));
+    for worker in idle.unwrap_or_default() {
+        if worker.pid == pid {
+            worker.end();
+        }
+    }
+}
+
 /// Where the second thread leaves its result.
 struct Outbox<T> {
     result: Mutex<Option<T>>,
@@ -292,6 +304,8 @@ mod tests {
             assert_eq!(got.ok(), Some(Ok(Some(Ok(1)))));
         }
         assert_eq!(IDLE.with(|idle| idle.borrow().len()), 1);
+        end_idle();
+        assert_eq!(IDLE.with(|idle| idle.borrow().len()), 0);
     }
 
     #[test]

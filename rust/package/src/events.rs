@@ -282,7 +282,8 @@ pub fn remove_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error>
     Ok(Answer::Empty)
 }
 
-/// `_release_callbacks()`: what this thread's callbacks hold, at the program's end.
+/// `_release_callbacks()`: what this thread's callbacks hold, at the program's end,
+/// and the threads that made calls for it.
 pub fn release_all(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
     let all: Vec<_> = REGISTRY.with(|r| r.borrow().0.values().cloned().collect());
     for registration in all {
@@ -291,5 +292,6 @@ pub fn release_all(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
         }
     }
     let_go();
+    libvirt::end_idle();
     Ok(Answer::Empty)
 }
