@@ -26,6 +26,8 @@ my %sub = (
     finish          => ['$',     'st'],
     abort           => ['$',     'st'],
     DESTROY         => ['$',     'st_rv'],
+    # Additions of this module's.
+    (map { ($_->[0] => ['$$@', "stref, $_->[1], ..."]) } [recv_file => 'target'], [send_file => 'source']) x rust(),
 );
 
 for my $name (sort keys %constant) {
@@ -42,7 +44,7 @@ for my $name (sort keys %sub) {
     ok $code, "$name is there" or next;
     is prototype($code), $prototype, "prototype of $name";
     my $required = ($prototype =~ /^(\$*)/)[0];
-    my %count = (few => length($required) - 1, many => ($prototype =~ tr/$//) + 1);
+    my %count = (few => length($required) - 1, many => $prototype =~ /@/ ? 31 : ($prototype =~ tr/$//) + 1);
     for my $which (sort keys %count) {
         my $error = error_of(sub { &$code((undef) x $count{$which}) });
         like $error, qr/^Usage: \QSys::Virt::Stream::$name($arguments)\E at \Q@{[__FILE__]}\E line/,
@@ -93,5 +95,7 @@ SKIP: {
         }
     }
 }
+
+is !!Sys::Virt::Stream->can('recv_file'), !!rust(), 'a program can ask whether whole files are to be had';
 
 done_testing;

@@ -12,6 +12,8 @@ plan skip_all => 'the C binding crashes' unless rust();
 my $daemon = daemon();
 slots($daemon);
 
+mkdir(my $folder = scratch() . '/anything') or die "no folder: $!";
+
 my $common = <<'CODE';
 use strict; no warnings; use Sys::Virt; use Scalar::Util 'weaken';
 $| = 1;
@@ -19,6 +21,7 @@ $SIG{__WARN__} = sub { };
 $SIG{PIPE} = 'IGNORE';
 Sys::Virt::Event::register_default();
 my ($uri, @args) = @ARGV;
+chdir $ENV{STREAM_TEST_FOLDER} or die;    # any string is a path
 my $conn = Sys::Virt->new(uri => $uri);
 my $test = Sys::Virt->new(uri => 'test:///default');
 my $volume = $conn->get_storage_pool_by_name('streams')->get_volume_by_name('slots-down');
@@ -50,6 +53,7 @@ my %method = (    # ordinary arguments; those that are handlers come as such
     add_callback => [\1, \sub { }], update_callback => [\1], remove_callback => [], _new_obj => [\0], DESTROY => [],
     recv_all => [\sub { $_[2] }], send_all => [\sub { 0 }], sparse_recv_all => [\sub { $_[2] }, \sub { 0 }],
     sparse_send_all => [\sub { 0 }, \sub { (1, 0) }, \sub { 0 }],
+    recv_file => [\'file', \'length', \0], send_file => [\'/dev/null', \'progress', \sub { }],
 );
 my $calls = 0;
 sub try {
@@ -113,7 +117,8 @@ print "did $calls\n";
 CODE
 sub ok_child {
     my ($program, $least, $name, @args) = @_;
-    my $got = run_perl($program, args => [$daemon->uri, @args], deadline => 60, switches => []);
+    my $got = run_perl($program, args => [$daemon->uri, @args], deadline => 60, switches => [],
+        env => { STREAM_TEST_FOLDER => $folder });
     my ($calls) = $got->{out} =~ /^did (\d+)$/m;
     is_deeply [@$got{qw(signal hang status)}], [0, 0, 0], "$name: no signal, no hang"
         or diag substr join('', explain($got)), 0, 2000;

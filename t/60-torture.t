@@ -59,6 +59,10 @@ my %operation = (
     sparse_recv_all => sub { my $st = opened(download => 'holes'); $st->sparse_recv_all(sub { $_[2] }, sub { 0 }); $st->finish },
     sparse_send_all => sub { my ($st, @s) = (opened(upload => 'holes'), [0, 9000], [1, 150_000], [0, 9000], [0, 0]);
         $st->sparse_send_all(sub { $_[1] = 'z' x $_[2]; $_[2] }, sub { @{ shift @s } }, sub { 0 }); $st->finish },
+    recv_file => sub { opened(download => 'source')->recv_file("$dir/file") },
+    'recv_file, sparse' => sub { opened(download => 'holes')->recv_file("$dir/file", sparse => 1, detect_zeroes => 1, replace => 1) },
+    send_file => sub { opened(upload => 'target')->send_file("$dir/file") },
+    'send_file, sparse' => sub { opened(upload => 'holes')->send_file("$dir/file", sparse => 1, detect_zeroes => 1) },
     abort => sub { my $st = opened(download => 'source'); $st->recv(my $data, 1000); $st->abort },
     drop => sub { my $st = opened(download => 'source'); $st->recv(my $data, 1000); undef $st },
     'a handler that dies' => sub { my $st = opened(download => 'source'); $st->recv_all(sub { die "mine\n" }) },
@@ -129,7 +133,7 @@ sub torture {
 for my $operation (@operations) {
     for my $how ([1, 'with an error'], [2, 'without an error']) {
         for my $handler (0, 1) {
-            next if $handler && $operation !~ /^(?:recv|send_all|abort|drop)$/;
+            next if $handler && $operation !~ /^(?:recv|send_all|recv_file|send_file|abort|drop)$/;
             my ($got, $bad, $last) = torture($operation, $how->[0], $handler);
             my $name = "$operation, $how->[1]" . ($handler ? ', with a signal handler set' : '');
             is_deeply [@$bad, @$got{qw(err signal hang status)}, $last], ['', 0, 0, 0, 'tried'], $name
@@ -140,7 +144,7 @@ for my $operation (@operations) {
 
 # Perl ends the program where an allocation of its own fails, so only this library's own
 # are in reach: buffers to receive into, and copies of what is sent.
-for my $operation (qw(recv recv_all send send_all sparse_recv_all), 'recv into an element') {
+for my $operation (qw(recv recv_all send send_all sparse_recv_all recv_file send_file), 'recv into an element') {
     for my $handler (0, 1) {
         my ($got, $bad, $last) = torture($operation, 3, $handler);
         is_deeply [@$bad, @$got{qw(err signal hang status)}], ['', 0, 0, 0],

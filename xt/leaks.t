@@ -24,6 +24,9 @@ my $source = $daemon->volume('source', undef, pattern(5000));
 my $target = $daemon->volume('target', 5000);
 sparse_file($daemon->pool_dir . '/holes', hole => 65_536, data => 4096, hole => 65_536);
 my $holes = $daemon->adopt('holes');
+my $dir = scratch();
+spew("$dir/source", pattern(5000));
+sparse_file("$dir/holes", hole => 65_536, data => 4096, hole => 65_536);
 my $screen = $conn{local}->get_domain_by_name('test');
 my ($SPARSE_DOWN, $SPARSE_UP) = (
     Sys::Virt::StorageVol::VOL_DOWNLOAD_SPARSE_STREAM(), Sys::Virt::StorageVol::VOL_UPLOAD_SPARSE_STREAM());
@@ -69,6 +72,7 @@ my @methods = (
     [recv => (undef, 10)], [send => ('x', 1)], ['recv_hole'], [send_hole => 1], ['finish'], ['abort'],
     [recv_all => sub { 0 }], [send_all => sub { 0 }], [sparse_recv_all => (sub { 0 }) x 2],
     [sparse_send_all => (sub { 0 }) x 3], [add_callback => (1, sub { })], [update_callback => 1], ['remove_callback'],
+    [recv_file => ('/dev/null', length => 10)], [send_file => '/dev/null'],
 );
 sub call_each {
     my ($on) = @_;
@@ -130,6 +134,21 @@ my %round = (
     'a handle that fails' => sub { my $fh = shot()->handle; print {$fh} 'x'; close $fh and die 'this should have failed' },
     'a handle under XS code' => sub { my $fh = shot()->handle; Digest::SHA->new(1)->addfile($fh) },
     'a handle that fails under XS code' => sub { my $fh = $conn{local}->new_stream->handle; dies { Digest::SHA->new(1)->addfile($fh) } },
+    'recv_file to a path' => sub { down()->recv_file("$dir/file", progress => sub { }) },
+    'recv_file to a handle' => sub { open my $fh, '>', "$dir/file" or die $!; shot()->recv_file($fh, sync => 0) },
+    'recv_file, replace' => sub { down()->recv_file("$dir/file", replace => 1, detect_zeroes => 1) },
+    'recv_file, sparse' => sub { sparse_down()->recv_file("$dir/file", sparse => 1) },
+    'send_file from a path' => sub { up()->send_file("$dir/source", progress => sub { }) },
+    'send_file from a handle' => sub { open my $fh, '<', "$dir/source" or die $!; read $fh, my $head, 10; up()->send_file($fh) },
+    'send_file, sparse' => sub { sparse_up()->send_file("$dir/holes", sparse => 1, detect_zeroes => 1) },
+    'recv_file whose progress dies' => sub { my $st = down(); dies { $st->recv_file("$dir/file", replace => 1, progress => sub { die { an => 'object' } }) } },
+    'recv_file that is refused' => sub {
+        my $st = down();
+        for my $args ([undef], [[]], ['/'], ["$dir/file", 'sparse'], ["$dir/file", other => 1], ["$dir/file", offset => -1],
+            ["$dir/file", progress => 1], [\*STDIN], ["$dir/file", replace => 1, offset => 1]) {
+            dies { $st->recv_file(@$args) };
+        }
+    },
     'recv_hole, send_hole' => sub {
         my $st = sparse_down();
         $st->recv(my $data, 10, Sys::Virt::Stream::RECV_STOP_AT_HOLE());

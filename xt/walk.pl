@@ -1,13 +1,14 @@
-# One walk: see xt/walk, which runs it. Arguments: URI SEED STEPS WITHOUT.
+# One walk: see xt/walk, which runs it. Arguments: URI SEED STEPS WITHOUT FOLDER.
 use strict;
 use warnings;
 
+use Cwd ();
 use POSIX ();
 use Sys::Virt;
 use Tie::Scalar ();
 use Time::HiRes ();
 
-my ($uri, $seed, $steps, $without) = @ARGV;
+my ($uri, $seed, $steps, $without, $folder) = @ARGV;
 my %without = map { $_ => 1 } split /,/, $without // '';
 srand $seed;
 $| = 1;
@@ -141,6 +142,23 @@ sub turn {
     return;
 }
 
+# --- files, in a folder of their own, since any string is a path
+@INC = map { ref ? $_ : Cwd::abs_path($_) // $_ } @INC;
+chdir $folder or die "$folder: $!";
+sub any_file {
+    my ($writes) = @_;
+    my $mode = $writes ? any('>', '>>', '+>') : '<';
+    open my $fh, $mode, any('one', 'two') or return 'one';
+    return any('one', 'two', $fh, *$fh, *$fh{IO}, \*STDIN, '/dev/full', '/', "$folder/one", undef, text());
+}
+sub options {
+    # No file of gigabytes comes of these.
+    my $size = sub { any(0, 1, 1000, 4096, 1e6, 1e15, -1, 1.5, '10x', undef, ~0, bless([], 'Bad')) };
+    my %value = (offset => $size, length => $size, progress => sub { any(\&act, \&code) });
+    $value{$_} = sub { any(0, 1, text()) } for qw(sparse detect_zeroes replace sync);
+    return map { ($_ => $value{$_}->()) } grep { chance(0.3) } sort keys %value;
+}
+
 # --- the methods
 my %target = (
     plain => sub { $_[0]->(my $data) }, old => sub { my $data = text(); $_[0]->($data) },
@@ -157,6 +175,8 @@ my %method = (
     send_all => sub { $calls = 0; $_[0]->send_all(code()) },
     sparse_recv_all => sub { $calls = 0; $_[0]->sparse_recv_all(code(), code()) },
     sparse_send_all => sub { $calls = 0; $_[0]->sparse_send_all(code(), \&hole_source, code()) },
+    recv_file => sub { $calls = 0; $_[0]->recv_file(any_file(1), options()) },
+    send_file => sub { $calls = 0; $_[0]->send_file(any_file(0), options()) },
     add_callback => sub { $_[0]->add_callback(any(0 .. 15), \&callback) },
     update_callback => sub { $_[0]->update_callback(any(-1 .. 16)) },
     remove_callback => sub { $_[0]->remove_callback },
@@ -168,7 +188,7 @@ my %method = (
 );
 # Each on what is no stream, called as a function.
 my %count = (recv => 2, send => 2, recv_hole => 0, send_hole => 1, recv_all => 1, send_all => 1, sparse_recv_all => 2,
-    sparse_send_all => 3, add_callback => 2, update_callback => 1, remove_callback => 0, finish => 0, abort => 0, DESTROY => 0);
+    sparse_send_all => 3, add_callback => 2, update_callback => 1, remove_callback => 0, recv_file => 3, send_file => 3, finish => 0, abort => 0, DESTROY => 0);
 for my $name (keys %count) {
     $method{"no_$name"} = sub {
         my $method = Sys::Virt::Stream->can($name);
@@ -189,7 +209,7 @@ sub step {
     my $name = any(@methods);
     # Waiting for what nobody will send is not a fault: somebody has to end it.
     return if $name eq 'recv' && !$leaves && !$stream->[2] && $stream->[1] =~ /upload/;
-    return if $name =~ /^(?:sparse_)?recv_all$/ && $stream->[1] =~ /upload/ && !$leaves;
+    return if $name =~ /^(?:(?:sparse_)?recv_all|recv_file)$/ && $stream->[1] =~ /upload/ && !$leaves;
     say_step("$name on $stream->[1] $stream->[2]");
     Time::HiRes::alarm(any(0.2, 1)) if $signals;
     OUTSIDE: for (1) {

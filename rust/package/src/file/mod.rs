@@ -173,7 +173,12 @@ fn send(
         .detect_zeroes
         .then(|| Blocks::new(source.position()));
     let mut wire = Wire { state, hole: 0 };
-    let mut buffer = vec![0; progress.pieces() * CHUNK];
+    let room = progress.pieces() * CHUNK;
+    let mut buffer = Vec::new();
+    buffer
+        .try_reserve_exact(room)
+        .map_err(|_| exception(perl, libvirt::Error::memory(room)))?;
+    buffer.resize(room, 0);
     loop {
         let most = match options.sparse {
             false => u64::MAX,
