@@ -1,6 +1,8 @@
 //! The vocabulary's invariants, in a Perl of the test's own.
 
-use crate::{defer, deferred, raise_deferred, Arg, Chunk, Error, Handler, Perl, Scratch, Sv};
+use crate::{
+    defer, deferred, raise_deferred, Arg, Chunk, Error, Handler, Named, Perl, Scratch, Sv,
+};
 use perl_sys as sys;
 use std::ffi::{c_void, CStr, CString};
 use std::mem::MaybeUninit;
@@ -241,5 +243,55 @@ fn deferred_exceptions_come_in_order_and_an_exit_first() {
         assert!(raise_deferred(perl, mark).is_ok());
         assert!(matches!(raise_deferred(perl, 0), Err(Error::Message(m)) if m == "one"));
         assert!(raise_deferred(perl, 0).is_ok());
+    });
+}
+
+fn file(perl: &mut Perl, code: &str, writes: bool) -> Result<Named, String> {
+    let sv = eval(perl, code);
+    match sv.as_arg().file(perl, what(), writes) {
+        Ok(named) => named.map_err(|e| e.to_string()),
+        Err(Error::Thrown(sv)) => Err(text(perl, &sv)),
+        Err(_) => Err("something else".into()),
+    }
+}
+
+#[test]
+fn a_file_is_a_path_or_a_handle() {
+    in_perl(|perl| {
+        assert!(matches!(file(perl, "'a/path'", false), Ok(Named::Path(p)) if p == b"a/path"));
+        // The bytes that open would take.
+        assert!(matches!(file(perl, "chr 256", false), Ok(Named::Path(p)) if p == [0xc4, 0x80]));
+        let opened = "open our $fh, '<', '/dev/null' or die; ";
+        for handle in ["$fh", "*$fh", "*$fh{IO}"] {
+            let named = file(perl, &format!("{}{}", opened, handle), false);
+            assert!(matches!(named, Ok(Named::Handle(..))), "{}", handle);
+        }
+        for (none, why) in [
+            ("undef", "undefined"),
+            ("[]", "reference"),
+            ("open my $fh, '<:utf8', '/dev/null'; $fh", "layer :utf8"),
+            ("\\*NEVER_OPENED", "not open"),
+        ] {
+            assert!(
+                matches!(file(perl, none, false), Err(e) if e.contains(why)),
+                "{}",
+                none
+            );
+        }
+    });
+}
+
+#[test]
+fn a_handles_descriptor_is_one_of_our_own() {
+    in_perl(|perl| {
+        let named = file(perl, "open our $fh, '<', '/dev/null' or die; $fh", false);
+        let (handle, file) = match named {
+            Ok(Named::Handle(handle, file)) => (handle, file),
+            _ => panic!("no handle"),
+        };
+        eval(perl, "close $fh; 1");
+        assert!(file.metadata().is_ok());
+        assert!(handle.unread(perl).map_or(false, |bytes| bytes.is_empty()));
+        assert!(handle.reposition(perl).is_ok());
     });
 }
