@@ -257,7 +257,8 @@ kill STOP => $pid;
 print eval { $st->$name(sub { 0 }); 1 } ? "done\n" : $@->{code} . "\n";
 undef $st;
 kill CONT => $pid;
-print $conn->get_library_version ? "connected\n" : "lost\n";
+# libvirt 9.0 may fail the first call, which meets the answer that comes too late.
+print eval { $conn->get_library_version } || $conn->get_library_version ? "connected\n" : "lost\n";
 EOP
         is_deeply $got, { out => "68\nconnected\n", err => '', status => 0, signal => 0, hang => 0 },
             "an abort by $name that is not answered" or diag explain $got;
@@ -278,7 +279,7 @@ for my $call (qw(abort abort finish recv send)) {
 }
 undef $st;
 kill CONT => $pid;
-print $conn->get_library_version ? "connected\n" : "lost\n";
+print eval { $conn->get_library_version } || $conn->get_library_version ? "connected\n" : "lost\n";
 EOP
     my $closed = "9 operation failed: stream is closed\n";
     is_deeply $got, {

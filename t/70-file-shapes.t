@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use Config ();
 use Test::More;
 use lib 't/lib';
 use StreamTest qw(libvirtd);
@@ -94,6 +95,8 @@ subtest 'many small holes' => sub {
 
 subtest 'larger than 4 GiB' => sub {
     plan skip_all => 'no holes in this file system' unless $keeps;
+    # 9.0; the C binding's, too.
+    plan skip_all => 'a libvirt of 32 bits makes a smaller hole of it' if $Config::Config{ptrsize} < 8;
     my @sections = (data => MIB, hole => 5 * GIB, data => MIB + 5, hole => 100 * KIB);
     my $source = sparse_file("$dir/large", @sections);
     my $size = -s $source;

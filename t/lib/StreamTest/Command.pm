@@ -53,6 +53,8 @@ sub start {
     eval {
         %ENV = (%ENV, %{ $opt{env} || {} });
         POSIX::setsid();
+        # Whoever runs the tests may have these ignored, as a shell has for what it runs behind.
+        $SIG{$_} = 'DEFAULT' for qw(INT QUIT HUP TERM);
         if (defined $path) {
             # The first terminal that the leader of a session opens is its own.
             open STDIN, '+<', $path or die "$path: $!";
