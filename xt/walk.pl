@@ -207,9 +207,6 @@ sub step {
     return turn() if chance(0.15);
     my $stream = any(grep { $_ && $_->[0] } @streams);
     my $name = any(@methods);
-    # Waiting for what nobody will send is not a fault: somebody has to end it.
-    return if $name eq 'recv' && !$leaves && !$stream->[2] && $stream->[1] =~ /upload/;
-    return if $name =~ /^(?:(?:sparse_)?recv_all|recv_file)$/ && $stream->[1] =~ /upload/ && !$leaves;
     say_step("$name on $stream->[1] $stream->[2]");
     Time::HiRes::alarm(any(0.2, 1)) if $signals;
     OUTSIDE: for (1) {
