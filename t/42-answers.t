@@ -221,8 +221,11 @@ subtest 'counts of every kind' => sub {
         $daemon->volume('counts', 4096);
         $got{$which} = run_perl($counts, args => [$daemon->uri], switches => [], env => { SYS_VIRT_STREAM => $which });
     }
-    is $got{rust}{out}, $got{c}{out}, 'mean the same as in the C binding';
-    cmp_ok length $got{c}{out}, '>', 2000, 'all of them' or diag explain $got{c};
+    # That of Sys::Virt 12.7 may crash here, and has no answer from there on.
+    my $compared = $got{c}{signal} ? length $got{c}{out} : length $got{rust}{out};
+    is substr($got{rust}{out}, 0, $compared), $got{c}{out}, 'mean the same as in the C binding';
+    cmp_ok length $got{rust}{out}, '>', 2000, 'all of them' or diag explain \%got;
+    diag "the C binding died of signal $got{c}{signal}" if $got{c}{signal};
     is_deeply [@{ $got{rust} }{qw(err status signal hang)}], ['', 0, 0, 0], 'no crash';
 } if rust();
 
