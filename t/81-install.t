@@ -42,7 +42,8 @@ for my $way (sort keys %way) {
     my ($script, $man) = @{ $beside{$way} };
     is said("-I$arch", "$script/virt-stream", '--version'), "virt-stream " . MM->parse_version('lib/Sys/Virt/Stream.pm') . "\n",
         '... and its command' if $with_sys_virt;
-    is scalar(() = glob "$man/virt-stream.*"), 1, '... with a manual page';
+    my $pages = $Config{man1dir} =~ /\S/ ? 1 : 0;    # a perl can be built to have none
+    is scalar(() = glob "$man/virt-stream.*"), $pages, '... with a manual page, if this perl has any';
 
     ($ok, $out) = $tree->make('uninstall', @more);
     ok $ok, "$way: make uninstall" or diag $out;
