@@ -54,6 +54,14 @@ for my $slot (@slots) {
 }
 whole('the connection goes on');
 
+{ package WithoutSuper; our @ISA = 'Sys::Virt::Stream'; sub DESTROY { } }
+subtest 'of a class whose DESTROY does not go on to ours' => sub {
+    my $st = bless $down->{open}->(), 'WithoutSuper';
+    { local $@ = 'kept'; $! = 13; undef $st; is $! + 0, 13, '$! as it was'; is $@, 'kept', '$@ as well' }
+    ok within(60, sub { daemon_fds($daemon, $down->{path}) == 0 }), "the daemon's side is over";
+    whole('the connection goes on');
+};
+
 subtest 'opened a second time' => sub {
     my $st = $down->{open}->();
     $st->finish;

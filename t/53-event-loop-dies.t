@@ -87,6 +87,18 @@ attempt(drop => remove_WHAT => sub { my $end = time + 10; while (!$turns && time
 EOP
 }
 
+# Freed without a destructor of ours, and with no eval around it: there is nobody to throw to.
+StreamTest::Turns::every('the end of a stream of a class with a DESTROY of its own', $START . <<'EOP',
+{ package WithoutSuper; our @ISA = 'Sys::Virt::Stream'; sub DESTROY { } }
+bless $st, 'WithoutSuper';
+$fails{update_handle} = 1;
+undef $st;
+print $fails{update_handle} ? "not asked\n" : "on\n";
+%fails = ();
+works();
+EOP
+    loop => 'perl', on => 'remote', out => "on\nworks\n");
+
 # In the middle of a transfer, and in a turn: libvirt adapts what it waits for.
 my @METHODS = qw(update_handle update_timeout);
 for my $method (@METHODS) {

@@ -190,8 +190,13 @@ plx_attached_free(pTHX_ SV *sv, MAGIC *mg)
     plx_attached *const self = (plx_attached *)mg->mg_ptr;
     PERL_UNUSED_ARG(sv);
     mg->mg_ptr = NULL;
-    if (self)
+    if (self) {
+        const U8 in_eval = PL_in_eval;
+        /* As for a DESTROY: what dies under it ends nothing that the program does. */
+        PL_in_eval |= EVAL_INEVAL;
         self->drop(self);
+        PL_in_eval = in_eval;
+    }
     return 0;
 }
 

@@ -1,5 +1,7 @@
 //! Objects: blessed scalars with an integer slot, and what Rust hangs on them.
 
+use crate::pending::{deferred, forget_deferred};
+use crate::table::caught;
 use crate::{Arg, Error, Perl, Sv};
 use perl_sys as sys;
 use std::any::TypeId;
@@ -17,7 +19,14 @@ struct Holder<T> {
 
 unsafe extern "C" fn drop_holder<T>(head: *mut sys::Attached) {
     // SAFETY: `head` begins a Holder<T> that `hold` leaked; C gives it up once.
-    drop(unsafe { Box::from_raw(head as *mut Holder<T>) });
+    let holder = unsafe { Box::from_raw(head as *mut Holder<T>) };
+    let mark = deferred();
+    // A panic has nobody to go to, and no more has what Perl code threw under this.
+    let _ = caught(|| {
+        drop(holder);
+        Ok(())
+    });
+    forget_deferred(mark);
 }
 
 fn hold<T: 'static>(value: Rc<T>, slot: sys::Iv) -> *mut sys::Attached {

@@ -45,3 +45,18 @@ pub fn raise_deferred(perl: &Perl, mark: usize) -> Result<(), Error> {
         }
     })
 }
+
+/// Drops the exceptions that were kept after `mark`, since they have nobody to go
+/// to. An exit stays for the next call that can raise it.
+pub(crate) fn forget_deferred(mark: usize) {
+    let taken = DEFERRED.with(|queue| {
+        let mut queue = queue.borrow_mut();
+        let after = mark.min(queue.len());
+        let (exits, others): (Vec<_>, Vec<_>) = queue
+            .drain(after..)
+            .partition(|e| matches!(e.1, Error::Exit));
+        queue.extend(exits);
+        others
+    });
+    drop(taken); // their destructors may come here again
+}

@@ -103,6 +103,9 @@ sub step {
     return;
 }
 
+# No turn comes any more.
+sub DESTROY { local ($@, $!); $_[0]->_free; return }
+
 sub _free {
     my ($self) = @_;
     my $gone = delete $self->{gone} or return;
