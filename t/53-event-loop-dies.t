@@ -141,6 +141,29 @@ works();
 EOP
 }
 
+# A signal that comes while libvirt waits finds perl's next op, and that is in the loop.
+StreamTest::Turns::every('a signal handler that dies', $START . <<'EOP',
+my ($threw, $other) = (0, 0);
+undef $st;
+our $armed;
+$SIG{ALRM} = sub { die "alarm\n" if $armed };
+for (1 .. 300) {
+    my $blocking = opened(0);
+    my $went = eval {
+        local $armed = 1;
+        Time::HiRes::ualarm(1 + rand 300);
+        while ($blocking->recv(my $data, 4_000) > 0) { }
+        1;
+    };
+    $went or ($@ eq "alarm\n" ? $threw : $other)++;
+}
+Time::HiRes::ualarm(0);
+works();
+print "then $other\n" if $other;
+print $threw ? "threw\n" : "no signal was in time\n";
+EOP
+    loop => 'perl', on => 'remote', out => "works\nthrew\n");
+
 # exit: the program ends by way of END, with the connection still in order there.
 for my $case (
     ['add_callback', 'remote', 'add_timeout', '$st->add_callback(Sys::Virt::Stream::EVENT_READABLE, $nothing)'],

@@ -15,7 +15,7 @@ $| = 1;
 sub any { return $_[rand @_] }
 sub chance { return rand() < $_[0] }
 
-our ($depth, $ticks, $main) = (0, 0, $$);
+our ($depth, $ticks, $in_event) = (0, 0, 0);
 sub say_step { print '  ' x $depth, "@_\n"; return }
 
 # How the program around it is: an event loop in Perl or libvirt's, signal handlers or none.
@@ -81,6 +81,7 @@ my %act = (
     exit => sub { $depth < 3 && chance(0.05) and exit 42 },
     fork => sub {
         my $pid = fork // return;
+        POSIX::_exit(42) if !$pid && $in_event;    # see THREADS AND PROCESSES
         exit 42 if !$pid;
         waitpid $pid, 0;
     },
@@ -127,7 +128,7 @@ sub handler {
     return any((@_ > 2 ? $_[2] : 0) x 3, 0, 1, 10, -1, undef, 'text', 1e15, bless([], 'Num'), bless([], 'Bad'), bless([], 'Some'));
 }
 sub hole_source { &act if chance(0.5); return any([1, 100], [0, 100], [1, 0], [0, 0], [1], [], [1, 1e15], [bless([], 'Bad'), 1]) ->@* }
-sub callback { say_step("event $_[1]"); &act; $_[0]->recv(my $data, 1000) if ref $_[0] && chance(0.2) && nonblocking($_[0]); return }
+sub callback { local $in_event = 1; say_step("event $_[1]"); &act; $_[0]->recv(my $data, 1000) if ref $_[0] && chance(0.2) && nonblocking($_[0]); return }
 sub nonblocking { my ($st) = @_; return grep { $_ && $_->[0] && $_->[0] == $st && $_->[2] } @streams }
 sub code { return any((\&handler) x 6, 'main::handler', undef, 'no_such', [], bless([], 'Bad')) }
 
@@ -149,7 +150,7 @@ sub any_file {
     my ($writes) = @_;
     my $mode = $writes ? any('>', '>>', '+>') : '<';
     open my $fh, $mode, any('one', 'two') or return 'one';
-    return any('one', 'two', $fh, *$fh, *$fh{IO}, \*STDIN, '/dev/full', '/', "$folder/one", undef, text());
+    return any('one', 'two', $fh, *$fh, *$fh{IO}, \*STDIN, $writes ? '/dev/full' : '/dev/null', '/', "$folder/one", undef, text());
 }
 sub options {
     # No file of gigabytes comes of these.

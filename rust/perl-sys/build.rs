@@ -24,6 +24,7 @@ fn main() {
         "boundary.h",
         "plain.h",
         "protect.c",
+        "around.c",
         "jobs.c",
         "handle.c",
         "data.c",
@@ -62,7 +63,9 @@ fn main() {
         .warnings(true)
         .extra_warnings(false)
         .pic(true)
-        .files(["protect", "jobs", "handle", "data", "boot"].map(|f| format!("src/{f}.c")))
+        .files(
+            ["protect", "around", "jobs", "handle", "data", "boot"].map(|f| format!("src/{f}.c")),
+        )
         .compile("plx");
 
     // Only test programs link libperl; the module finds its perl in the process that loads it.

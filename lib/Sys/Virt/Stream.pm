@@ -123,9 +123,8 @@ sub _guard_event_loops {
         });
     }
     for my $kind (qw(handle timeout)) {
-        $change->("_add_$kind" => sub { my $code = $_[0]; return sub { _guarded_add($code, @_) } });
-        $change->($_ => sub { my $code = $_[0]; return sub { _guarded($code, @_) } })
-            for "_update_$kind", "_remove_$kind";
+        $change->("_add_$kind" => sub { return _guarded($_[0], 1) });
+        $change->($_ => sub { return _guarded($_[0], 0) }) for "_update_$kind", "_remove_$kind";
     }
     return;
 }
@@ -537,7 +536,9 @@ undefined values; make new ones there. A callback is called by the thread that
 added it, and no other.
 
 A forked child has no use of its parent's streams: the connection behind them
-is the parent's. They are left alone when the child ends.
+is the parent's. They are left alone when the child ends. One forked in an event
+callback leaves by C<exec> or C<POSIX::_exit>: a way back, and C<exit> is one,
+leads through libvirt, which may wait there for a thread that only the parent has.
 
 =head1 DIFFERENCES FROM THE C BINDING
 

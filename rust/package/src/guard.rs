@@ -27,9 +27,8 @@ fn guarded<T>(perl: &mut Perl, result: Result<T, Error>, failed: T) -> T {
     })
 }
 
-/// `_guarded_add(code, ...)`: calls `code` for libvirt, which wants a number; -1
-/// where it threw something.
-pub fn guarded_add(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+/// Calls `code` for libvirt, which wants a number; -1 where it threw something.
+fn number(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let code = Handler::keep(perl, args.get(0));
     let result = code
         .call(perl, &args.rest(1))
@@ -37,12 +36,25 @@ pub fn guarded_add(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     Ok(Answer::Int(guarded(perl, result, -1)))
 }
 
-/// `_guarded(code, ...)`: calls `code` for libvirt, which wants nothing.
-pub fn guarded_call(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+/// Calls `code` for libvirt, which wants nothing.
+fn nothing(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let code = Handler::keep(perl, args.get(0));
     let result = code.call_discard(perl, &args.rest(1));
     guarded(perl, result, ());
     Ok(Answer::Empty)
+}
+
+static NUMBER: Xsub = perlxs::unnamed!(number);
+static NOTHING: Xsub = perlxs::unnamed!(nothing);
+
+/// `_guarded(code, wants)`: a code reference that calls `code` for libvirt, which
+/// wants a number of it or nothing.
+pub fn guard(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let entry = match args.get(1).uv(perl)? {
+        0 => &NOTHING,
+        _ => &NUMBER,
+    };
+    Ok(Answer::Sv(perl.bound(args.get(0), entry)))
 }
 
 /// What a relay asks: before the XSUB, given how many relays are on the stack,

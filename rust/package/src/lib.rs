@@ -55,8 +55,7 @@ perlxs::table! {
         _under_sysread  ("")      ("")                                           0..=0 => handle::under_sysread;
         _opener         ("$$$")   ("code, receives, sends")                      3..=3 => life::opener;
         _release_callbacks ("")   ("")                                           0..=0 => events::release_all;
-        _guarded        ("$@")    ("code, ...")                                  1..=9 => guard::guarded_call;
-        _guarded_add    ("$@")    ("code, ...")                                  1..=9 => guard::guarded_add;
+        _guarded        ("$$")    ("code, wants")                                2..=2 => guard::guard;
         _relay          ("$")     ("code")                                       1..=1 => guard::relay;
     }
 }

@@ -115,6 +115,18 @@ typedef struct plx_method {
 /* Rust's: runs a method. It never unwinds, and never jumps. */
 void plx_enter(void *perl, const plx_method *method, SV **args, size_t argc, plx_answer *answer);
 
+/* The arguments of the method that runs: Perl's stack holds no counts of them. */
+typedef struct plx_frame {
+    SV *args[PLX_MOST_ARGS]; /* a copy: Perl code may move Perl's stack, too */
+    I32 items;
+    int pinned;
+    struct plx_frame *outer;
+} plx_frame;
+
+/* Runs a method on frame->args. */
+void plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *answer);
+I32 *plx_turns(pTHX);
+
 typedef struct {
     const char *name; /* within the package */
     IV value;

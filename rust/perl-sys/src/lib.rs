@@ -208,5 +208,6 @@ extern "C" {
     pub fn plx_signal_pending(perl: *mut c_void) -> c_int;
     pub fn plx_under_sysread(perl: *mut c_void) -> c_int;
 
+    pub fn plx_new_bound(perl: *mut c_void, code: *mut Sv, method: *const c_void) -> *mut Sv;
     pub fn plx_new_relay(perl: *mut c_void, code: *mut Sv, method: *const c_void) -> *mut Sv;
 }

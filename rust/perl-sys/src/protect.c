@@ -4,14 +4,6 @@
 
 #define MY_CXT_KEY "plx::interpreter" XS_VERSION
 
-/* The arguments of the method that runs: Perl's stack holds no counts of them. */
-typedef struct plx_frame {
-    SV *args[PLX_MOST_ARGS]; /* a copy: Perl code may move Perl's stack, too */
-    I32 items;
-    int pinned;
-    struct plx_frame *outer;
-} plx_frame;
-
 typedef struct {
     CV *runner;          /* an XSUB that runs `job`: what call_sv can wrap in an eval */
     plx_job *job;
@@ -274,6 +266,25 @@ plx_take_plain(pTHX_ const my_cxt_t *context, const plx_method *method, SV **arg
     return call->start != NULL;
 }
 
+void
+plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *answer)
+{
+    dMY_CXT;
+    frame->pinned = 0;
+    frame->outer = MY_CXT.frame;
+    MY_CXT.frame = frame;
+    plx_enter(aTHX_PERL, method, frame->args, (size_t)frame->items, answer);
+    MY_CXT.frame = frame->outer;
+}
+
+/* How many relays are on the stack. */
+I32 *
+plx_turns(pTHX)
+{
+    dMY_CXT;
+    return &MY_CXT.turns;
+}
+
 XS(plx_dispatch)
 {
     dXSARGS;
@@ -296,11 +307,7 @@ XS(plx_dispatch)
     if (answer.verdict == PLX_PASS) {
         Copy(args, frame.args, items, SV *);
         frame.items = items;
-        frame.pinned = 0;
-        frame.outer = MY_CXT.frame;
-        MY_CXT.frame = &frame;
-        plx_enter(aTHX_PERL, method, frame.args, (size_t)items, &answer);
-        MY_CXT.frame = frame.outer;
+        plx_run_method(aTHX_ method, &frame, &answer);
     }
     if (answer.verdict == PLX_INT) {
         dXSTARG;
@@ -317,66 +324,4 @@ XS(plx_dispatch)
     EXTEND(SP, 1);
     PUSHs(answer.verdict == PLX_SV ? answer.sv : &PL_sv_undef);
     PUTBACK;
-}
-
-static MGVTBL plx_relay_vtbl;
-
-/* Asks the method what is to be raised now, and raises it. */
-static void
-plx_relay_ask(pTHX_ const plx_method *method, SV **args, size_t argc, plx_answer *answer)
-{
-    answer->verdict = PLX_EMPTY;
-    answer->sv = NULL;
-    plx_enter(aTHX_PERL, method, args, argc, answer);
-    if (answer->verdict != PLX_INT)
-        plx_answer_with(aTHX_ answer);
-}
-
-/* Another XSUB with a method around it. That is asked twice what there is to
- * raise: before, given how many relays are on the stack already, and when the
- * XSUB and all it called have returned, given what it answered the first time;
- * each time it is given the XSUB's second argument, too, and the second time
- * one argument more. */
-XS(plx_relay)
-{
-    dXSARGS;
-    dMY_CXT;
-    const plx_method *const method = (const plx_method *)XSANY.any_ptr;
-    MAGIC *const mg = mg_findext((SV *)cv, PERL_MAGIC_ext, &plx_relay_vtbl);
-    CV *const original = (CV *)mg->mg_obj;
-    plx_answer answer;
-
-    SV *asked[3];
-
-    ENTER;
-    SAVEI32(MY_CXT.turns); /* also if the XSUB dies */
-    asked[0] = sv_2mortal(newSViv(MY_CXT.turns++));
-    asked[1] = SvREFCNT_inc_simple_NN(items > 1 ? ST(1) : &PL_sv_undef);
-    SAVEFREESV(asked[1]); /* not a mortal: the XSUB may free those */
-    plx_relay_ask(aTHX_ method, asked, 2, &answer);
-    asked[0] = asked[2] = newSViv(answer.iv);
-    SAVEFREESV(asked[0]);
-    PUSHMARK(MARK);
-    CvXSUB(original)(aTHX_ original);
-    plx_relay_ask(aTHX_ method, asked, 3, &answer);
-    LEAVE;
-}
-
-/* A code reference to `original` with `method` behind it; NULL where that is no XSUB. */
-SV *
-plx_new_relay(void *perl, SV *code, const plx_method *method)
-{
-    dTHXa(perl);
-    CV *const original = SvROK(code) && SvTYPE(SvRV(code)) == SVt_PVCV ? (CV *)SvRV(code) : NULL;
-    CV *relay;
-    MAGIC *mg;
-    if (!original || !CvISXSUB(original))
-        return NULL;
-    relay = newXS(NULL, plx_relay, __FILE__);
-    XSANY_OF(relay) = (void *)method;
-    if (SvPOK(original))
-        sv_setpvn((SV *)relay, SvPVX(original), SvCUR(original)); /* the prototype */
-    mg = sv_magicext((SV *)relay, (SV *)original, PERL_MAGIC_ext, &plx_relay_vtbl, NULL, 0);
-    mg->mg_flags |= MGf_REFCOUNTED;
-    return newRV_noinc((SV *)relay);
 }

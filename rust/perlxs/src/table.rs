@@ -46,7 +46,7 @@ pub type Xsub = sys::Method<Entry, PlainEntry>;
 /// Runs a method for C: neither a panic nor an exception leaves by unwinding.
 ///
 /// # Safety
-/// Called by plx_dispatch and plx_relay only: the running interpreter, a method
+/// Called by plx_dispatch, plx_bound and plx_relay only: the running interpreter, a method
 /// of the table, `argc` arguments that stay alive for the call (plx_frame), and
 /// an answer to be filled in.
 #[no_mangle]
@@ -109,6 +109,16 @@ fn bug(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Perl {
+    /// A code reference that runs `entry`, with `code` before the arguments, and
+    /// nothing of Perl's outside of that.
+    pub fn bound(&self, code: Arg<'_>, entry: &'static Xsub) -> Sv {
+        // SAFETY: the running interpreter; the new reference's count becomes ours.
+        unsafe {
+            let method = entry as *const Xsub as *const c_void;
+            Sv::owned(self, sys::plx_new_bound(self.raw(), code.raw(), method))
+        }
+    }
+
     /// A code reference that calls the XSUB `code`, and then `entry`, when no
     /// frame of `code` is left; None where `code` is no XSUB.
     pub fn relay(&self, code: Arg<'_>, entry: &'static Xsub) -> Option<Sv> {
