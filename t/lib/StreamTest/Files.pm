@@ -11,7 +11,7 @@ use StreamTest ();
 use Test::More ();
 use Time::HiRes ();
 
-our @EXPORT = qw(download upload volume_path extents keeps_holes left_in usable counts while_paused);
+our @EXPORT = qw(download upload volume_path extents same_extents keeps_holes left_in usable counts while_paused);
 
 # An open stream of a volume, on a connection of its own if one is given.
 sub opened {
@@ -39,6 +39,20 @@ sub extents {
         push @found, [$data + 0, $at + 0];
     }
     return \@found;
+}
+
+# Two files with data in the same places. There may be a million: by a digest, and where
+# that differs, where they part.
+sub same_extents {
+    my ($made, $from, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my @all = map { my $of = extents($_); [map { "@$_" } @$of] } $made, $from;
+    my ($is, $want) = map { StreamTest::sha(join ',', @$_) } @all;
+    return 1 if Test::More::is($is, $want, $name);
+    my $n = 0;
+    $n++ while ($all[0][$n] // '') eq ($all[1][$n] // '');
+    Test::More::diag("extent $n: ", $all[0][$n] // 'none', ' and not ', $all[1][$n] // 'none');
+    return 0;
 }
 
 # Whether the file system under a directory keeps holes.
