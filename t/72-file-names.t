@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use IO::File ();
+use POSIX ();
 use Symbol ();
 use Test::More;
 use lib 't/lib';
@@ -109,7 +110,6 @@ subtest 'handles, down' => sub {
         local $/;
         my $read = <$out>;
         spew("$dir/read", $read);
-        require POSIX;
         POSIX::_exit(0);
     }
     close $out;
@@ -117,6 +117,26 @@ subtest 'handles, down' => sub {
     close $in;
     waitpid $pid, 0;
     is sha_file("$dir/read"), sha_file(volume_path('holes')), 'holes are zeroes there';
+};
+
+subtest 'a handle that does not block is waited for' => sub {
+    for my $way (qw(down up)) {
+        pipe my $out, my $in or die "pipe: $!";
+        (my $ours = $way eq 'down' ? $in : $out)->blocking(0);
+        my $pid = fork // die "cannot fork: $!";
+        if (!$pid) {
+            close $ours;
+            select undef, undef, undef, 0.3;    # by now it would have blocked
+            if ($way eq 'up') { syswrite $in, $content }
+            else { local $/; spew("$dir/read", scalar <$out>) }
+            POSIX::_exit(0);
+        }
+        close($way eq 'down' ? $out : $in);
+        counts($way eq 'down' ? download('source')->recv_file($ours) : up()->send_file($ours), length $content, 0, $way);
+        close $ours;
+        waitpid $pid, 0;
+        is $way eq 'down' ? sha_file("$dir/read") : sent(), $sha, '... all of it';
+    }
 };
 
 subtest 'handles, up' => sub {

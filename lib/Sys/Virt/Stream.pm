@@ -348,8 +348,9 @@ Sends a file.
 The file is a path or a filehandle. A path to be written is created if need be; an
 existing file is truncated when the stream has delivered something, or its end, not
 before. A transfer through a handle begins at the handle's position, if it has one, and
-leaves it behind what was moved. A handle needs a descriptor of its own, and no layers but
-Perl's plain ones: not an encoding, not a string, not a tie.
+leaves it behind what was moved; one that does not block is waited for. A handle needs a
+descriptor of its own, and no layers but Perl's plain ones: not an encoding, not a string,
+not a tie.
 
 Both return a reference to a hash:
 

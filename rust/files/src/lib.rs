@@ -10,7 +10,7 @@ pub use holes::{data_from, hole_from, punch};
 use libc::c_int;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{Error, Result, Seek, SeekFrom};
+use std::io::{Error, ErrorKind, Result, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::io::{AsRawFd, FromRawFd, IntoRawFd};
@@ -65,6 +65,27 @@ pub fn close(file: File) -> Result<()> {
         // Closed all the same.
         Err(error) if error.raw_os_error() != Some(libc::EINTR) => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// What a read or a write gave. Where the file is one that does not block, as whoever
+/// shares a pipe or a socket may have made it, the call waited for what it needs, for a
+/// while, and is to be made again: it counts as interrupted.
+pub fn blocking<T>(file: &File, writes: bool, done: Result<T>) -> Result<T> {
+    const PAUSE: c_int = 500; // milliseconds; a signal just before must not wait for more
+    match done {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            let mut ready = libc::pollfd {
+                fd: file.as_raw_fd(),
+                events: if writes { libc::POLLOUT } else { libc::POLLIN },
+                revents: 0,
+            };
+            // SAFETY: the one structure is ours, and the descriptor is open as long as
+            // `file` lives.
+            check(unsafe { libc::poll(&mut ready, 1, PAUSE) })?;
+            Err(ErrorKind::Interrupted.into())
+        }
+        done => done,
     }
 }
 
@@ -147,7 +168,9 @@ pub fn too_many_links() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{ErrorKind, Write};
+    use std::io::{Read, Write};
+    use std::os::unix::io::OwnedFd;
+    use std::os::unix::net::UnixStream;
 
     /// A folder of the test's own; gone with the value.
     pub(crate) struct Folder(pub std::path::PathBuf);
@@ -184,6 +207,27 @@ mod tests {
             (Kind::Regular, 4, 0)
         );
         assert!(about.writes && !about.reads && !about.appends);
+    }
+
+    #[test]
+    fn what_does_not_block_is_waited_for() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let file = File::from(OwnedFd::from(ours));
+        let again = |done: Result<usize>| done.unwrap_err().kind() == ErrorKind::Interrupted;
+        assert!(again(blocking(&file, false, (&file).read(&mut [0; 9]))));
+        theirs.write_all(b"text").unwrap();
+        assert!(again(blocking(
+            &file,
+            false,
+            Err(ErrorKind::WouldBlock.into())
+        )));
+        assert_eq!(
+            blocking(&file, false, (&file).read(&mut [0; 9])).unwrap(),
+            4
+        );
+        let other = blocking::<()>(&file, true, Err(ErrorKind::NotFound.into()));
+        assert_eq!(other.unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]

@@ -145,10 +145,13 @@ impl Source {
             count
         } else {
             let positions = self.opened.about.kind != Kind::Sequence;
-            let (label, file, at) = (&self.opened.label, &mut self.opened.file, self.at);
-            label.attempt(perl, "read", || match positions {
-                true => file.read_at(space, at),
-                false => file.read(space),
+            let (label, mut file, at) = (&self.opened.label, &self.opened.file, self.at);
+            label.attempt(perl, "read", || {
+                let done = match positions {
+                    true => file.read_at(space, at),
+                    false => file.read(space),
+                };
+                files::blocking(file, false, done)
             })?
         };
         if count == 0 && self.end.is_some() {

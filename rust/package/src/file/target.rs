@@ -116,15 +116,15 @@ impl Target {
     fn put(&mut self, perl: &mut Perl, mut bytes: &[u8]) -> Result<(), Error> {
         let positions = self.opened.has_positions();
         while !bytes.is_empty() {
-            let (label, file, at) = (&self.opened.label, &mut self.opened.file, self.at);
+            let (label, mut file, at) = (&self.opened.label, &self.opened.file, self.at);
             let count = label.attempt(perl, "write", || {
-                let count = match positions {
+                let done = match positions {
                     true => file.write_at(bytes, at),
                     false => file.write(bytes),
-                }?;
-                match count {
+                };
+                match files::blocking(file, true, done)? {
                     0 => Err(ErrorKind::WriteZero.into()),
-                    _ => Ok(count),
+                    count => Ok(count),
                 }
             })?;
             bytes = &bytes[count..];
