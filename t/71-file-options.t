@@ -85,6 +85,14 @@ subtest 'a source that ends before' => sub {
     error_is(sub { upload('up')->send_file($pipe, length => 20) }, {
         code => 38, message => qr/^send_file failed: file descriptor \d+ has ended after 10 of 20 bytes$/,
     }, 'a pipe');
+    SKIP: {
+        # What stands at 0 of a process's memory nobody can read.
+        skip 'no such file', 1 unless -r '/proc/self/mem';
+        my $st = upload('up');
+        error_is(sub { $st->send_file('/proc/self/mem') },
+            { code => 38, message => 'send_file failed: cannot read /proc/self/mem: Input/output error' }, 'a read that fails');
+        ok error_of(sub { $st->finish }), '... and the stream is aborted';
+    }
     # One that shrinks while a paused daemon takes no more of it.
     for my $sparse (0, 1) {
         my $shrinks = spew("$dir/shrinks", $content x 3);
@@ -192,6 +200,15 @@ subtest 'sync' => sub {
         counts(download('source')->recv_file($target, sync => 1, replace => $name eq 'replaced'),
             length $content, 0, $name);
         is sha_file($target), sha($content), 'the content';
+    }
+    SKIP: {
+        # A file of the kernel's that takes data, and has no disk to put it on.
+        my $kernel = '/proc/self/oom_score_adj';
+        skip 'no such file', 2 unless -w $kernel;
+        $daemon->volume('score', undef, slurp($kernel));
+        is error_of(sub { download('score')->recv_file($kernel) }), undef, 'without it the system is not asked';
+        error_is(sub { download('score')->recv_file($kernel, sync => 1) },
+            { message => "recv_file failed: cannot sync $kernel: Invalid argument" }, 'with it, it is');
     }
     my $got = run_perl(<<'EOP', args => [$daemon->uri, volume_path('source')]);
 use Sys::Virt; my ($uri, $path) = @ARGV;
