@@ -117,6 +117,7 @@ subtest 'what is not there' => sub {
     fails('a path', [qw(download /nowhere/at/all -)], qr{no volume '/nowhere/at/all': Storage volume not found});
     fails('neither', [qw(download source -)], qr{a volume is a path or POOL/NAME, not 'source'});
     fails('a folder', ['download', $source, "$dir/none/file"], qr{\Q$dir\E/none/file: .*No such file or directory});
+    fails('a folder to upload', ['upload', $dir, $target], qr{cannot read \Q$dir\E: it is a directory});
     fails('a file', ['upload', "$dir/none", $target], qr{cannot read \Q$dir\E/none: No such file or directory});
     ok !-e "$dir/none", 'and nothing is made';
     silent('an address from the environment', [qw(--connect), $uri, 'download', $source, "$dir/down"],
@@ -142,6 +143,14 @@ SKIP: {
     skip 'no full device here', 4 unless -c '/dev/full';
     fails('a full disk', ['download', $source, '/dev/full'], qr{/dev/full: .*No space left on device});
     fails('standard output, full', ['download', $source, '-'], qr/No space left on device/, out => '/dev/full');
+}
+{
+    my $limited = spew("$dir/limited.sh", qq{ulimit -f 1024; exec "\$@"\n});
+    mkdir "$dir/limit" or die "mkdir: $!";
+    my $got = command(['-c', $uri, 'download', $source, "$dir/limit/file"], through => ['sh', $limited]);
+    is $got->{err}, "virt-stream: cannot write $dir/limit/file: cannot write $dir/limit/file: File too large\n",
+        'a limit on the length of files' or diag explain $got;
+    is_deeply [glob "$dir/limit/{.,}[!.]*"], [], '... no file is left';
 }
 # Stopped half-way by whatever it is: what stood there stays, and nothing else is left.
 # There is time to stop it: it is large, and all holes.

@@ -37,7 +37,8 @@ sub _terminal {
 }
 
 # Starts it. Options: in (a file, or a handle; else nothing), out (a file), env,
-# terminal (its columns: then all of input, output and errors are that).
+# through (a command that runs it), terminal (its columns: then all of input, output and
+# errors are that).
 sub start {
     my ($class, $arguments, %opt) = @_;
     my $self = bless { seen => '' }, $class;
@@ -67,7 +68,8 @@ sub start {
             open STDOUT, '>', $self->{out}  or die "stdout: $!";
             open STDERR, '>', $self->{err}  or die "stderr: $!";
         }
-        exec { $^X } $^X, '-w', (map { "-I$_" } map { Cwd::abs_path($_) // () } grep { !ref } @INC), $SCRIPT, @$arguments;
+        my @command = (@{ $opt{through} || [] }, $^X);
+        exec { $command[0] } @command, '-w', (map { "-I$_" } map { Cwd::abs_path($_) // () } grep { !ref } @INC), $SCRIPT, @$arguments;
     };
     print STDERR "cannot run virt-stream: $@ $!";
     POSIX::_exit(127);
