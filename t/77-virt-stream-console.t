@@ -30,7 +30,7 @@ my $all = join '', map { chr } grep { $_ != 0x1d } 0 .. 255;
 
 SKIP: {
     my $why = StreamTest::Command::no_terminal();
-    skip $why, 6 if $why;
+    skip $why, 7 if $why;
 
     my $begun = sub {
         my (@options) = @_;
@@ -79,6 +79,20 @@ SKIP: {
         kill $signal, $run->pid;
         $restored->($run, $signal, signal => { INT => 2, TERM => 15, HUP => 1, QUIT => 3 }->{$signal});
     }
+
+    subtest 'stopped and continued' => sub {
+        my $run = $begun->('-q');
+        my $stopped = sub { (slurp('/proc/' . $run->pid . '/stat') =~ /\) (\w)/)[0] eq 'T' };
+        kill TSTP => $run->pid;
+        ok within(60, $stopped), 'it stops';
+        is $run->settings, $run->{before}, 'and the terminal is restored';
+        kill CONT => $run->pid;
+        ok within(60, sub { $run->settings ne $run->{before} }), 'it goes on, and the terminal is raw';
+        $run->type('again');
+        ok $run->sees(qr/again/), '... with the conversation';
+        $run->type("\x1d");
+        $restored->($run, 'Ctrl-]');
+    };
 
     {
         my $run = $begun->();
@@ -158,7 +172,8 @@ subtest 'input and output are pipes' => sub {
 
 subtest 'no input' => sub {
     fresh();
-    my $run = console([]);
+    # Standard input has layers, which a console has no use of.
+    my $run = console([], env => { PERL_UNICODE => 'SDA' });
     ok connected(), 'it is there';
     $guest->destroy;
     my $got = $run->end;

@@ -30,8 +30,10 @@ sub run {
     print STDERR 'Connected to ', $domain->get_name, ", leave with Ctrl-].\n" if $says;
 
     $self->{leave} = $terminal ? $LEAVE : undef;
-    binmode STDOUT;
+    binmode $_ for \*STDIN, \*STDOUT;    # bytes, whatever layers the environment asks for
     my $raw = $terminal ? Sys::Virt::Stream::Command::Console::Raw->new(\*STDIN) : undef;
+    # Whoever stops the program has the terminal as it was. SIGSTOP can't be seen, but its end can.
+    local @SIG{qw(TSTP CONT)} = (sub { $raw->off if $raw; kill STOP => $$ }, sub { $raw->on if $raw }) if $raw;
     $self->_attach;
     my $lived = eval { Sys::Virt::Event::run_default() until $self->{ended}; 1 };
     my $error = $@;
@@ -198,15 +200,23 @@ sub new {
         | POSIX::ISIG()));
     $raw->setcc(POSIX::VMIN(), 1);
     $raw->setcc(POSIX::VTIME(), 0);
-    my $self = bless { fd => $fd, was => $was }, $class;
-    $raw->setattr($fd, POSIX::TCSADRAIN()) // die "cannot set the terminal: $!\n";
+    my $self = bless { fd => $fd, was => $was, raw => $raw }, $class;
+    $self->on;
     return $self;
 }
 
-sub DESTROY {
+sub on {
+    my ($self) = @_;
+    $self->{raw}->setattr($self->{fd}, POSIX::TCSADRAIN()) // die "cannot set the terminal: $!\n";
+    return;
+}
+
+sub off {
     my ($self) = @_;
     $self->{was}->setattr($self->{fd}, POSIX::TCSADRAIN());
     return;
 }
+
+sub DESTROY { $_[0]->off; return }
 
 1;
