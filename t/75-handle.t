@@ -173,6 +173,8 @@ subtest 'no descriptor, no position, no layers' => sub {
     is fileno $fh, -1, 'fileno';
     is tell $fh, -1, 'tell';
     ok !seek($fh, 0, 0), 'seek';
+    ok !$fh->seek(0, 0) && $!{ESPIPE}, '... as a method';
+    is $fh->tell, -1, 'and so tell';
     ok !binmode($fh, $_), "binmode $_" for ':utf8', ':encoding(UTF-8)', ':crlf';
     is scalar(<$fh>), "\n", 'it is as it was';
     ok $fh->close, 'close';
@@ -204,6 +206,7 @@ my @writes = (
     ['IO::Handle' => sub { my ($fh) = @_; $fh->print('p'), $fh->say('s'), $fh->printf('%d', 9), $fh->write('abcdef', 2, 1) }],
     ['syswrite' => sub { my ($fh) = @_; syswrite $fh, 'abcdef' }],
     ['syswrite of a part' => sub { my ($fh) = @_; map { syswrite $fh, 'abcdef', @$_ } [2], [2, 1], [9, 4], [1, -3], [0], [3, 6] }],
+    ['syswrite of undef' => sub { my ($fh) = @_; no warnings 'uninitialized'; syswrite $fh, undef }],
     ['syswrite outside' => sub {
         my ($fh) = @_;
         map { my $by = $_; eval { syswrite $fh, 'abc', @$by }; $@ =~ /^(\w+ [^.]* at \S+ line \d+)/ } [1, 4], [1, -4], [-1];

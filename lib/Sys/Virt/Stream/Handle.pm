@@ -4,11 +4,13 @@ use strict;
 use warnings;
 
 use IO::Handle ();
+use IO::Seekable ();
 use Symbol ();
 use Sys::Virt::Stream ();
 use Sys::Virt::Stream::Handle::Tied ();
 
-our @ISA = ('IO::Handle');
+# What Perl makes of a file or a pipe has the methods of both.
+our @ISA = ('IO::Handle', 'IO::Seekable');
 
 # Two ways into one object: Perl's own operators go by the tie, XS code that takes a handle by
 # the layer. The tie is what can sysread and knows where a line ends without a call for each byte.
@@ -70,12 +72,12 @@ C<< $st->handle >> (see L<Sys::Virt::Stream>) makes a filehandle of a blocking
 stream: what takes a handle takes this one. It reads and writes bytes.
 
 All of Perl's operators for handles work on it, with C<$/>, C<$,>, C<$\> and
-C<$.> as anywhere: C<< <$fh> >>, C<read>, C<sysread>, C<getc>, C<eof>, C<print>,
-C<printf>, C<say>, C<syswrite>, C<binmode>, C<close>, C<fileno>, and the methods
-of L<IO::Handle>. It is a handle to XS code as well. What arrives is kept until
-it is read; what is printed is sent at once. C<sysread> returns what has
-arrived, C<read> waits for all it was asked for, or the end. C<eof> waits for a
-byte or the end, as on a terminal, and loses none.
+C<$.> as anywhere: C<< <$fh> >>, C<read>, C<sysread>, C<getc>, C<eof>,
+C<print>, C<printf>, C<say>, C<syswrite>, C<binmode>, C<close>, C<fileno>, and
+the methods of L<IO::Handle> and L<IO::Seekable>. It is a handle to XS code as
+well. What arrives is kept until it is read; what is printed is sent at once.
+C<sysread> returns what has arrived, C<read> waits for all it was asked for, or
+the end. C<eof> waits for a byte or the end, as on a terminal, and loses none.
 
 The program may go on using the stream itself, but for what has been received
 already. Handle and stream may be dropped in any order.

@@ -124,7 +124,7 @@ sub READ {
 
 sub WRITE {
     my ($self, undef, $length, $offset) = @_;
-    my $data = $_[1];
+    my $data = $_[1] // '';
     $length //= length $data;
     croak 'Negative length' if $length < 0;
     my $at = _offset($offset, length $data);
