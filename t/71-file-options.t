@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 
+use POSIX ();
 use Test::More;
 use lib 't/lib';
 use StreamTest qw(libvirtd);
@@ -189,6 +190,26 @@ subtest 'progress' => sub {
     is while_paused(sub { $st->recv_file($target, progress => sub { push @seen, $_[0] }) }), undef, 'after a while';
     cmp_ok scalar @seen, '>=', 2, 'it is called in between';
     is_deeply \@seen, [sort { $a <=> $b } @seen], 'it only grows';
+    # A hole that has to be written takes its time as well: its reader pauses in the middle.
+    sparse_file(volume_path('hole'), data => 4 * KIB, hole => 32 * MIB);
+    $daemon->adopt('hole');
+    pipe my $out, my $in or die "pipe: $!";
+    my $pid = fork // die "cannot fork: $!";
+    if (!$pid) {
+        close $in;
+        my $paused;
+        while (my $count = read $out, my $data, MIB) {
+            select undef, undef, undef, 0.5 if ($paused += $count) == 8 * MIB;
+        }
+        POSIX::_exit(0);
+    }
+    close $out;
+    my @holes;
+    download('hole', sparse => 1)->recv_file($in, sparse => 1, progress => sub { push @holes, $_[1] });
+    close $in;
+    waitpid $pid, 0;
+    is $holes[-1], $keeps ? 32 * MIB : 0, 'a hole into a pipe';
+    cmp_ok scalar(grep { $_ > 0 && $_ < 32 * MIB } @holes), '>=', 1, '... is told of in between' if $keeps;
     our $called = 0;
     { package Callable; use overload '&{}' => sub { sub { $main::called++ } } }
     is error_of(sub { download('source')->recv_file($target, progress => bless [], 'Callable') }), undef, 'an object';

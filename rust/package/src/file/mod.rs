@@ -96,13 +96,18 @@ fn receive(
             }
             Received::AtHole => {
                 let length = io::call(perl, state, |stream| stream.recv_hole(0))?;
-                let length = u64::try_from(length).unwrap_or(0).min(left);
+                let mut length = u64::try_from(length).unwrap_or(0).min(left);
                 if let Some(blocks) = &mut blocks {
                     blocks.flush(&mut |run| put(perl, target, progress, run))?;
                     blocks.skip(length);
                 }
-                target.skip(perl, length)?;
-                progress.hole(length);
+                while length > 0 {
+                    let now = target.stride(length);
+                    target.skip(perl, now)?;
+                    progress.hole(now);
+                    progress.step(perl)?;
+                    length -= now;
+                }
             }
             // A stream made elsewhere: only now it shows.
             Received::WouldBlock => {

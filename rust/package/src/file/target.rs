@@ -106,9 +106,21 @@ impl Target {
         self.put(perl, bytes)
     }
 
+    /// How much of a hole to pass over at a time: where it has to be written, no more
+    /// than of other bytes.
+    pub fn stride(&self, length: u64) -> u64 {
+        match self.opened.has_positions() {
+            true => length,
+            false => length.min(libvirt::BLOCK as u64),
+        }
+    }
+
     /// A hole of `length` bytes comes next.
     pub fn skip(&mut self, perl: &mut Perl, length: u64) -> Result<(), Error> {
         self.begin(perl)?;
+        if !self.opened.has_positions() {
+            return self.put_zeroes(perl, length);
+        }
         self.hole = self.hole.saturating_add(length);
         Ok(())
     }
@@ -141,9 +153,6 @@ impl Target {
         let length = std::mem::take(&mut self.hole);
         if length == 0 {
             return Ok(());
-        }
-        if !self.opened.has_positions() {
-            return self.put_zeroes(perl, length);
         }
         let inside = length.min(self.size.saturating_sub(self.at));
         if inside > 0 {
