@@ -180,6 +180,22 @@ subtest 'no input' => sub {
     is_deeply [@$got{qw(err status)}], ['', 0], '... and ends with the guest' or diag explain $got;
 };
 
+subtest 'a signal while it connects' => sub {
+    fresh();
+    spew(scratch() . '/EarlySignal.pm', <<'EOP');
+package EarlySignal;
+use Sys::Virt;
+no warnings 'redefine';
+my $was = \&Sys::Virt::register_close_callback;
+*Sys::Virt::register_close_callback = sub { kill TERM => $$; goto &$was };
+1;
+EOP
+    my $run = console([], env => { PERL5OPT => '-I' . scratch() . ' -MEarlySignal' });
+    ok within(60, sub { $run->reap }), 'it does not go on';
+    is $run->end->{signal}, 15, 'but ends by that';
+    $guest->destroy;
+};
+
 subtest 'a slow reader' => sub {
     fresh();
     pipe my $in, my $writer or die "pipe: $!";

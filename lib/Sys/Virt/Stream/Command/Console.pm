@@ -48,7 +48,8 @@ sub run {
 sub _attach {
     my ($self) = @_;
     # A stream whose connection is lost is told nothing. Without a daemon there is nothing to lose.
-    eval { $self->{conn}->register_close_callback(sub { $self->_end("the connection to libvirt is lost\n") }) };
+    eval { $self->{conn}->register_close_callback(sub { $self->_end("the connection to libvirt is lost\n") }); 1 }
+        || ref $@ || die $@;    # as a signal handler does
     $self->{stream}->add_callback($self->{events} = $self->_wanted, sub {
         my (undef, $events) = @_;
         $self->_to_guest   if $events & Sys::Virt::Stream::EVENT_WRITABLE();
