@@ -104,23 +104,24 @@ sub all {
         name => 'client', title => 'C client', command => ["$dir/client"], env => {},
         version => 'libvirt ' . ok('libvirt', find('pkg-config'), '--modversion', 'libvirt') =~ s/\s+//gr,
     };
-    # What -Mblib does, less the modules that it loads.
-    $blib = Cwd::abs_path($blib) // $blib;
-    my @blib = -d $blib ? map { "-I$blib/$_" } qw(arch lib) : ();
-    my @perl = ($^X, @blib, "$source/client.pl");
+    # In one folder, as when it is installed: so it is found without more modules.
+    my $lib = Cwd::abs_path($dir) . '/lib';
+    mkdir $lib;
+    ok('copying', 'cp', '-R', "$blib/lib/.", "$blib/arch/.", $lib) if -d $blib;
+    my @perl = ($^X, "-I$lib", "$source/client.pl");
 
     for my $perl (
         { name => 'c',    title => 'C binding',    env => { SYS_VIRT_STREAM => 'c' } },
         { name => 'rust', title => 'this library', env => { SYS_VIRT_STREAM => undef } },
     ) {
-        if ($perl->{name} eq 'rust' && !@blib) {
+        if ($perl->{name} eq 'rust' && !-d $blib) {
             print STDERR "bench: this library is not built (no $blib): left out\n";
             next;
         }
         my ($status, $out, $err) = run($perl->{env}, @perl, '-', 'which');
         $status and die "$perl->{title}: $err";
         my ($virt, $version, $object) = split ' ', $out;
-        my $ours = $object =~ m{^\Q$blib/} ? 1 : 0;
+        my $ours = $object =~ m{^\Q$lib/} ? 1 : 0;
         $ours == ($perl->{name} eq 'rust')
             or die "$perl->{title}: recv is answered by $object\n";
         push @found, { %$perl, command => [@perl],
