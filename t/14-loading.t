@@ -105,4 +105,19 @@ Sys::Virt->new(uri => 'test:///default')->new_stream;
 print grep({ $was{$_} != Sys::Virt::Stream->can($_) } keys %was) ? "changed\n" : "same\n";
 EOP
 
+# The boot is the one that Sys::Virt asks for: where it fails, the message says the same.
+{
+    my $broken = scratch() . '/broken';
+    mkdir "$broken$_" or die "mkdir: $!" for '', map { "/$_" } qw(Sys auto auto/Sys auto/Sys/Virt);
+    spew("$broken/Sys/Virt.pm", slurp($INC{'Sys/Virt.pm'}));
+    spew("$broken/auto/Sys/Virt/Virt.so", 'no library');
+    my ($ours, $c) = map {
+        run_perl('print eval { require Sys::Virt; 1 } ? "loaded" : $@ =~ s/\S+(?= line \d+\.\n\z)//r',
+            inc => [$broken], env => { SYS_VIRT_STREAM => $_ })->{out};
+    } undef, 'c';
+    like $ours, qr{^Can't load '\Q$broken\E/auto/Sys/Virt/Virt\.so' .* at \Q$broken\E/Sys/Virt\.pm line}s,
+        'a boot that fails: what and where';
+    is $ours, $c, 'as without this module';
+}
+
 done_testing;
