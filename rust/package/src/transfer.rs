@@ -48,8 +48,8 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 /// what was received ahead.
 pub struct PlainRecv;
 
-impl PlainCall for PlainRecv {
-    fn call(perl: &Perl, mut call: Plain<'_>) -> Option<Result<i64, Error>> {
+impl PlainCall<true> for PlainRecv {
+    fn call(perl: &Perl, mut call: Plain<'_, true>) -> Option<Result<i64, Error>> {
         let state: &State = call.object()?;
         let flags = call.flags();
         let space = call.space();
@@ -123,8 +123,8 @@ pub fn send(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 /// The same for a plain call: straight out of the scalar's own buffer.
 pub struct PlainSend;
 
-impl PlainCall for PlainSend {
-    fn call(perl: &Perl, call: Plain<'_>) -> Option<Result<i64, Error>> {
+impl PlainCall<false> for PlainSend {
+    fn call(perl: &Perl, call: Plain<'_, false>) -> Option<Result<i64, Error>> {
         let state: &State = call.object()?;
         let done = state.stream.send(call.bytes());
         Some(done.map(sent).map_err(|e| exception(perl, e)))

@@ -90,16 +90,11 @@ typedef struct plx_attached {
  * run meanwhile. One look at each argument is enough then. */
 typedef enum { PLX_NO_SHAPE, PLX_FILLS, PLX_READS } plx_shape;
 
-typedef struct {
-    plx_attached *attached;
-    char *start; /* the string's own buffer */
-    size_t len;
-    UV flags;
-} plx_plain;
-
-/* Rust's: runs a plain call. It never unwinds, and never jumps. */
-typedef void (*plx_plain_entry)(void *perl, const plx_plain *call, plx_shape shape,
-                                plx_answer *answer);
+/* Rust's: runs a plain call. It never unwinds, and never jumps. What it returns
+ * is the method's count, or PLX_NO_COUNT: then the answer says what to do. */
+typedef IV (*plx_plain_entry)(void *perl, plx_attached *attached, char *start, size_t len,
+                              UV flags, plx_answer *answer);
+#define PLX_NO_COUNT IV_MIN
 
 typedef struct plx_method {
     const char *name;  /* fully qualified */
@@ -108,7 +103,7 @@ typedef struct plx_method {
     I32 min, max;
     void (*entry)(void); /* a Rust function; only plx_enter knows its type */
     plx_shape shape;
-    size_t most;         /* the largest nbytes of a plain call */
+    size_t most;         /* the most that a plain call fills */
     plx_plain_entry plain; /* NULL where there is no shape */
 } plx_method;
 
@@ -143,6 +138,7 @@ typedef struct {
 const plx_table *plx_table_of_module(void); /* Rust's */
 
 void plx_interpreter_init(void *perl, const char *watched);
+int plx_has_signal_handlers(void *perl);
 XS(plx_clone);
 void plx_answer_with(pTHX_ const plx_answer *answer);
 XS(plx_dispatch);

@@ -99,14 +99,8 @@ pub enum Shape {
     Reads,
 }
 
-/// A plain call: `plx_plain`.
-#[repr(C)]
-pub struct Plain {
-    pub attached: *mut Attached,
-    pub start: *mut c_char,
-    pub len: usize,
-    pub flags: Uv,
-}
+/// What a plain call returns where the answer says more: `PLX_NO_COUNT`.
+pub const NO_COUNT: Iv = Iv::MIN;
 
 /// `plx_constant`.
 #[repr(C)]
@@ -143,7 +137,6 @@ extern "C" {
     // protect.c
     pub fn plx_interpreter_init(perl: *mut c_void, watched: *const c_char);
     pub fn plx_quiet(perl: *mut c_void) -> c_int;
-    pub fn plx_has_signal_handlers(perl: *mut c_void) -> c_int;
     pub fn plx_watched(perl: *mut c_void) -> c_int;
     pub fn plx_do_call(perl: *mut c_void, job: *mut Job) -> Status;
     pub fn plx_do_call_discard(perl: *mut c_void, job: *mut Job) -> Status;
@@ -205,6 +198,7 @@ extern "C" {
     pub fn plx_detach(object: *mut Sv) -> *mut Attached;
     pub fn plx_new_object(perl: *mut c_void, class: *const c_char, slot: Iv) -> *mut Sv;
     pub fn plx_clear_slot(object: *mut Sv);
+    pub fn plx_has_signal_handlers(perl: *mut c_void) -> c_int;
     pub fn plx_signal_pending(perl: *mut c_void) -> c_int;
     pub fn plx_under_sysread(perl: *mut c_void) -> c_int;
 

@@ -113,38 +113,6 @@ plx_watched(void *perl)
     return plx_is_watched(&MY_CXT);
 }
 
-/* A value of %SIG that is code, or the name of some. */
-static int
-plx_is_handler(SV *sv)
-{
-    if (SvROK(sv) || isGV_with_GP(sv))
-        return 1;
-    return SvPOK(sv) && SvCUR(sv) && strNE(SvPVX(sv), "IGNORE") && strNE(SvPVX(sv), "DEFAULT");
-}
-
-int
-plx_has_signal_handlers(void *perl)
-{
-    dTHXa(perl);
-    SV **const values = PL_psig_ptr;
-    UV any = 0;
-    int i;
-    if (!values)
-        return 0;
-    /* In most programs all are NULL: one instruction for each is all it costs. */
-#if defined(__GNUC__) && !defined(__clang__)
-#  pragma GCC unroll 128
-#endif
-    for (i = 1; i < SIG_SIZE; i++)
-        any |= PTR2UV(values[i]);
-    if (!any)
-        return 0;
-    for (i = 1; i < SIG_SIZE; i++)
-        if (values[i] && plx_is_handler(values[i]))
-            return 1;
-    return 0;
-}
-
 /* Whether no Perl code runs unless it is called from here: neither of the two above. */
 int
 plx_quiet(void *perl)
@@ -238,32 +206,38 @@ plx_protect(pTHX_ plx_job *job)
     return status;
 }
 
-/* A plain call, if it is one. */
-static int
-plx_take_plain(pTHX_ const my_cxt_t *context, const plx_method *method, SV **args, I32 items,
-               plx_plain *call)
+/* Makes a plain call, if it is one. */
+PERL_STATIC_INLINE IV
+plx_call_plain(pTHX_ const plx_method *method, SV **args, I32 items, plx_answer *answer)
 {
-    UV len;
-    if (method->shape == PLX_NO_SHAPE || plx_is_watched(context)
-        || (PL_psig_ptr && plx_has_signal_handlers(aTHX_PERL)))
-        return 0;
-    call->attached = plx_plain_attached(args[0]);
-    if (!call->attached || !plx_plain_number(args[2], &len))
-        return 0;
-    call->flags = 0;
-    if (items > 3 && !plx_plain_number(args[3], &call->flags))
-        return 0;
-    call->len = len < method->most ? (size_t)len : method->most;
+    dMY_CXT;
+    plx_attached *attached;
+    char *start;
+    STRLEN len;
+    UV want, flags = 0;
+    IV done;
+    if (method->shape == PLX_NO_SHAPE || plx_is_watched(&MY_CXT)
+        || (plx_any_signal(aTHX) && plx_any_handler(aTHX)))
+        return PLX_NO_COUNT;
+    attached = plx_plain_attached(args[0]);
+    if (!attached || !plx_plain_number(args[2], &want)
+        || (items > 3 && !plx_plain_number(args[3], &flags)))
+        return PLX_NO_COUNT;
     if (method->shape == PLX_FILLS) {
-        call->start = plx_plain_room(aTHX_ args[1], call->len);
+        len = want < method->most ? (STRLEN)want : method->most;
+        start = plx_plain_room(aTHX_ args[1], len);
     }
     else {
-        STRLEN has = 0;
-        call->start = (char *)plx_plain_string(args[1], &has);
-        if (call->len > has)
-            call->len = has;
+        start = (char *)plx_plain_string(args[1], &len);
     }
-    return call->start != NULL;
+    if (!start)
+        return PLX_NO_COUNT;
+    if (len > want)
+        len = (STRLEN)want;
+    done = method->plain(aTHX_PERL, attached, start, len, flags, answer);
+    if (method->shape == PLX_FILLS && done > 0)
+        plx_plain_filled(aTHX_ args[1], (STRLEN)done);
+    return done;
 }
 
 void
@@ -277,6 +251,33 @@ plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *ans
     MY_CXT.frame = frame->outer;
 }
 
+/* Makes an ordinary call, unless `answer` is one already, and does what it says. */
+__attribute__((noinline)) static void
+plx_make_call(pTHX_ I32 ax, I32 items, const plx_method *method, plx_answer *answer)
+{
+    SV **sp;
+    if (answer->verdict == PLX_PASS) {
+        plx_frame frame;
+        Copy(&ST(0), frame.args, items, SV *);
+        frame.items = items;
+        plx_run_method(aTHX_ method, &frame, answer);
+    }
+    if (answer->verdict == PLX_EMPTY)
+        XSRETURN_EMPTY;
+    if (answer->verdict != PLX_INT)
+        plx_answer_with(aTHX_ answer);
+    XSprePUSH;
+    EXTEND(SP, 1);
+    if (answer->verdict == PLX_INT) {
+        dXSTARG;
+        PUSHi(answer->iv);
+    }
+    else {
+        PUSHs(answer->verdict == PLX_SV ? answer->sv : &PL_sv_undef);
+    }
+    PUTBACK;
+}
+
 /* How many relays are on the stack. */
 I32 *
 plx_turns(pTHX)
@@ -288,40 +289,21 @@ plx_turns(pTHX)
 XS(plx_dispatch)
 {
     dXSARGS;
-    dMY_CXT;
     const plx_method *const method = (const plx_method *)XSANY.any_ptr;
     SV **const args = &ST(0);
-    plx_plain call;
-    plx_frame frame;
     plx_answer answer;
+    IV done;
 
-    if (items < method->min || items > method->max)
+    if (UNLIKELY(items < method->min || items > method->max))
         croak_xs_usage(cv, method->usage);
-    answer.sv = NULL;
     answer.verdict = PLX_PASS;
-    if (plx_take_plain(aTHX_ &MY_CXT, method, args, items, &call)) {
-        method->plain(aTHX_PERL, &call, method->shape, &answer);
-        if (answer.verdict == PLX_INT && method->shape == PLX_FILLS && answer.iv > 0)
-            plx_plain_filled(aTHX_ args[1], (STRLEN)answer.iv);
-    }
-    if (answer.verdict == PLX_PASS) {
-        Copy(args, frame.args, items, SV *);
-        frame.items = items;
-        plx_run_method(aTHX_ method, &frame, &answer);
-    }
-    if (answer.verdict == PLX_INT) {
+    done = plx_call_plain(aTHX_ method, args, items, &answer);
+    if (LIKELY(done != PLX_NO_COUNT)) {
         dXSTARG;
-        XSprePUSH;
-        EXTEND(SP, 1);
-        PUSHi(answer.iv);
-        PUTBACK;
+        TARGi(done, 1);
+        args[0] = TARG; /* no Perl code has run: the stack is where it was */
+        PL_stack_sp = args;
         return;
     }
-    if (answer.verdict == PLX_EMPTY)
-        XSRETURN_EMPTY;
-    plx_answer_with(aTHX_ &answer);
-    XSprePUSH;
-    EXTEND(SP, 1);
-    PUSHs(answer.verdict == PLX_SV ? answer.sv : &PL_sv_undef);
-    PUTBACK;
+    plx_make_call(aTHX_ ax, items, method, &answer);
 }

@@ -6,77 +6,99 @@
 
 use crate::object::attached_as;
 use crate::table::{answer, caught};
-use crate::{Answer, Error, Perl};
+use crate::{Error, Perl};
 use perl_sys as sys;
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::os::raw::c_char;
 use std::slice;
 
-/// A plain call's arguments.
-pub struct Plain<'a> {
-    raw: &'a sys::Plain,
-    shape: sys::Shape,
+/// A plain call's arguments, of a method that fills its data or one that reads it.
+pub struct Plain<'a, const FILLS: bool> {
+    attached: *mut sys::Attached,
+    start: *mut c_char,
+    len: usize,
+    flags: sys::Uv,
+    life: PhantomData<&'a ()>,
 }
 
 /// The code behind a plain call.
-pub trait PlainCall {
+pub trait PlainCall<const FILLS: bool> {
     /// How many bytes it filled or used, or what else the method returns. None:
     /// the call is not for this function, but for the method's ordinary one.
-    fn call(perl: &Perl, call: Plain<'_>) -> Option<Result<i64, Error>>;
+    fn call(perl: &Perl, call: Plain<'_, FILLS>) -> Option<Result<i64, Error>>;
 }
 
 /// How C reaches it: `plx_method.plain`.
-pub type PlainEntry =
-    unsafe extern "C" fn(*mut c_void, *const sys::Plain, sys::Shape, *mut sys::Answer);
+pub type PlainEntry = unsafe extern "C" fn(
+    *mut c_void,
+    *mut sys::Attached,
+    *mut c_char,
+    usize,
+    sys::Uv,
+    *mut sys::Answer,
+) -> sys::Iv;
 
-impl<'a> Plain<'a> {
+impl<'a, const FILLS: bool> Plain<'a, FILLS> {
     /// What hangs on the object, if it is a `T`.
     pub fn object<T: 'static>(&self) -> Option<&'a T> {
         // SAFETY: C found it on the object, which the call keeps; only Perl code
         // could take it off.
-        unsafe { attached_as(self.raw.attached) }
+        unsafe { attached_as(self.attached) }
     }
 
     pub fn flags(&self) -> u32 {
-        self.raw.flags as u32
+        self.flags as u32
     }
+}
 
-    /// The room to be filled, in a method that fills. What is returned as filled
-    /// becomes the scalar's value.
+impl Plain<'_, true> {
+    /// The room to be filled. What is returned as filled becomes the scalar's value.
     pub fn space(&mut self) -> &mut [MaybeUninit<u8>] {
-        assert_eq!(self.shape, sys::Shape::Fills);
-        // SAFETY: C made room for `len` bytes, and nobody else writes meanwhile.
-        unsafe { slice::from_raw_parts_mut(self.raw.start as *mut MaybeUninit<u8>, self.raw.len) }
+        // SAFETY: C made room for `len` bytes (the shape is in the type), and
+        // nobody else writes meanwhile.
+        unsafe { slice::from_raw_parts_mut(self.start as *mut MaybeUninit<u8>, self.len) }
     }
+}
 
-    /// The bytes to be read, in a method that reads.
+impl Plain<'_, false> {
+    /// The bytes to be read.
     pub fn bytes(&self) -> &[u8] {
-        assert_eq!(self.shape, sys::Shape::Reads);
         // SAFETY: the string has `len` bytes, and nobody writes meanwhile.
-        unsafe { slice::from_raw_parts(self.raw.start as *const u8, self.raw.len) }
+        unsafe { slice::from_raw_parts(self.start as *const u8, self.len) }
     }
 }
 
 /// Runs a method's plain code for C, as plx_enter does its ordinary one.
 ///
 /// # Safety
-/// Called by plx_dispatch only: the running interpreter, a call of that shape as
-/// plx_take_plain has found it, and an answer to be filled in. No Perl code runs
-/// before it returns.
-pub unsafe extern "C" fn enter<C: PlainCall>(
+/// Called by plx_call_plain only: the running interpreter, what it has found of a
+/// call of that shape, and an answer to be filled in, which says PLX_PASS. No Perl
+/// code runs before it returns.
+pub unsafe extern "C" fn enter<C: PlainCall<FILLS>, const FILLS: bool>(
     raw: *mut c_void,
-    call: *const sys::Plain,
-    shape: sys::Shape,
+    attached: *mut sys::Attached,
+    start: *mut c_char,
+    len: usize,
+    flags: sys::Uv,
     out: *mut sys::Answer,
-) {
+) -> sys::Iv {
     // SAFETY: as the caller promises.
-    let (perl, call) = unsafe { (Perl::from_raw(raw), &*call) };
-    let result = match caught(|| Ok(C::call(&perl, Plain { raw: call, shape }))) {
-        // More than there was room for is no length that C may believe.
-        Ok(Some(Ok(n))) => Ok(Answer::Int(n.min(call.len as i64))),
-        Ok(Some(Err(error))) | Err(error) => Err(error),
-        Ok(None) => return, // the answer says PLX_PASS as it stands
+    let perl = unsafe { Perl::from_raw(raw) };
+    let call = Plain {
+        attached,
+        start,
+        len,
+        flags,
+        life: PhantomData,
     };
-    // SAFETY: `out` is the caller's, to be filled in.
-    unsafe { *out = answer(&perl, result) };
+    match caught(|| Ok(C::call(&perl, call))) {
+        // More than there was room for is no length that C may believe.
+        Ok(Some(Ok(n))) => return n.min(len as i64) as sys::Iv,
+        // SAFETY: `out` is the caller's, to be filled in.
+        Ok(Some(Err(error))) | Err(error) => unsafe { *out = answer(&perl, Err(error)) },
+        Ok(None) => {} // the answer says PLX_PASS as it stands
+    }
+    sys::NO_COUNT
 }

@@ -170,7 +170,7 @@ macro_rules! table {
                 entry: $entry as $crate::Entry,
                 shape: $crate::shape!($($shape)?),
                 most: 0 $(+ $most)?,
-                plain: $crate::plain!($($plain)?),
+                plain: $crate::plain!($($shape $plain)?),
             },
         )*];
 
@@ -217,8 +217,11 @@ macro_rules! plain {
     () => {
         None
     };
-    ($plain:ty) => {
-        Some($crate::plain_entry::<$plain> as $crate::PlainEntry)
+    (fills $plain:ty) => {
+        Some($crate::plain_entry::<$plain, true> as $crate::PlainEntry)
+    };
+    (reads $plain:ty) => {
+        Some($crate::plain_entry::<$plain, false> as $crate::PlainEntry)
     };
 }
 
