@@ -521,7 +521,8 @@ thread is left behind to do so when it can.
 A stream that is dropped, or whose transfer fails, is aborted from a second
 thread as well, and waited for as long at most: a daemon that has lost sight of
 a stream never answers. C<abort> waits for ten seconds, and then dies with a
-C<VIR_ERR_OPERATION_TIMEOUT>; the stream is closed all the same. C<finish> waits
+C<VIR_ERR_OPERATION_TIMEOUT>; the stream is closed all the same, and so ends what
+is asked of it later where libvirt would wait for ever. C<finish> of an open one waits
 as long as the daemon takes to store what it was sent: only a signal handler that
 dies ends that.
 

@@ -31,6 +31,9 @@ impl Refused {
     pub(crate) const SEND: u8 = 2;
     /// An abort was asked for from elsewhere, and may not have come to its end.
     pub(crate) const CUT: u8 = 4;
+    /// It has ended. A client that has forgotten a daemon's stream may still wait for
+    /// what it has to receive, if the daemon was about to fail.
+    pub(crate) const LATE: u8 = 8;
 }
 
 /// One reference of libvirt's. Drop aborts a transfer that has not been ended

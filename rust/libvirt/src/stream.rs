@@ -89,7 +89,13 @@ impl Stream {
 
     /// Receives into `space`; `flags` as virStreamRecvFlags takes them.
     pub fn recv(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
-        self.refuse(Refused::RECV)?;
+        if self.refuse(Refused::RECV | Refused::LATE)? && self.is_remote() {
+            return self.recv_late(space, flags);
+        }
+        self.recv_now(space, flags)
+    }
+
+    fn recv_now(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
         let start = space.as_mut_ptr() as *mut c_char;
         // SAFETY: the stream is alive while `self` is; libvirt writes at most
         // as many bytes as it is told.
@@ -112,6 +118,18 @@ impl Stream {
             }
             got => Ok(Received::Data(got as usize)),
         }
+    }
+
+    /// Receives from a stream that has ended, which has an answer, or none at all.
+    #[cold]
+    fn recv_late(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
+        let want = space.len().min(CHUNK);
+        let (got, bytes) = self.answered(move |stream| {
+            let mut bytes = vec![MaybeUninit::uninit(); want];
+            stream.recv_now(&mut bytes, flags).map(|got| (got, bytes))
+        })??;
+        space[..want].copy_from_slice(&bytes);
+        Ok(got)
     }
 
     /// Whether `recv` can be asked to stop at holes, as far as is known.
@@ -246,13 +264,20 @@ impl Stream {
         self.held.ended.store(ends, Ordering::Relaxed);
         if ends {
             self.held.refused.fetch_and(Refused::CUT, Ordering::Relaxed);
+            self.held.refused.fetch_or(Refused::LATE, Ordering::Relaxed);
         }
         ends
     }
 
     pub fn finish(&self) -> Result<(), Error> {
-        self.refuse(0)?;
+        if self.refuse(Refused::LATE)? && self.is_remote() {
+            return self.answered(|stream| stream.finish_now())?;
+        }
         self.ending();
+        self.finish_now()
+    }
+
+    fn finish_now(&self) -> Result<(), Error> {
         // SAFETY: the stream is alive while `self` is.
         check(
             self.held
@@ -271,8 +296,8 @@ impl Stream {
         self.answered(|stream| stream.abort_here()).and_then(|r| r)
     }
 
-    /// Makes a call that waits for the answer to an abort. If none comes, all other calls
-    /// are refused from now on. (A local stream's callback is run by its abort, here.)
+    /// Makes a call that may wait for ever for the answer to an abort. If none comes, all
+    /// other calls are refused from now on. (A local stream's callback is run by its abort, here.)
     pub(crate) fn answered<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Stream) -> T + Send + 'static,
@@ -323,10 +348,12 @@ impl Stream {
         }
     }
 
-    /// Refuses a call in one direction, if there is a reason to.
-    fn refuse(&self, direction: u8) -> Result<(), Error> {
+    /// Refuses a call in one direction, if there is a reason to. True where it has to
+    /// be made with care (`Refused::LATE`), and that was asked for.
+    fn refuse(&self, direction: u8) -> Result<bool, Error> {
         match self.held.refused.load(Ordering::Relaxed) & (direction | Refused::CUT) {
-            0 => Ok(()),
+            0 => Ok(false),
+            Refused::LATE => Ok(true),
             Refused::RECV => Err(Error::one_way("read from")),
             Refused::SEND => Err(Error::one_way("write to")),
             _ => Err(Error::closed()),
