@@ -29,13 +29,16 @@ sub medians {
 }
 
 # Waiting can only add instructions (a poll more), so the least of several runs
-# is what the work takes.
+# is what the work takes. Of several layouts of the heap it is the median, with the
+# least and the most.
 sub instructions {
     my ($op, $got) = @_;
     return if !$got || !$got->{count2};
-    my $more = least(@{ $got->{count2} }) - least(@{ $got->{count1} });
-    return $more / ($op->{unit} eq 'call'
-        ? $got->{calls2} - $got->{calls1} : $op->{count} / (1 << 20));
+    my ($longer, $shorter) = @$got{qw(count2 count1)};
+    my @more = $op->{layouts}
+        ? map { $longer->[$_] - $shorter->[$_] } 0 .. $#$longer : least(@$longer) - least(@$shorter);
+    my $units = $op->{unit} eq 'call' ? $got->{calls2} - $got->{calls1} : $op->{count} / (1 << 20);
+    return map { $_ / $units } median(@more), @more > 1 ? (sort { $a <=> $b } @more)[0, -1] : ();
 }
 
 # A ratio to the C client of the same round, and how far the rounds lie apart.
@@ -62,12 +65,13 @@ sub main_table {
     for my $op (@{ $run{ops} }) {
         my $seen = $run{seen}{ $op->{op} } or next;
         my $base = $seen->{client};
-        my $base_count = instructions($op, $base);
+        my ($base_count) = instructions($op, $base);
         for my $client (@{ $run{clients} }) {
             my $got = $seen->{ $client->{name} } or next;
-            my $count = instructions($op, $got);
+            my ($count, @range) = instructions($op, $got);
             my @row = ("$op->{title}, a $op->{unit}", $client->{title},
-                defined $count ? (commas($count), sprintf '%.3f', $count / $base_count) : ('', ''));
+                defined $count ? (commas($count) . (@range ? ' (' . join('-', map { commas($_) } @range) . ')' : ''),
+                    sprintf '%.3f', $count / $base_count) : ('', ''));
             for my $field (qw(cpu wall peak)) {
                 my $runs = $got->{full};
                 push @row, $runs
@@ -136,7 +140,8 @@ sub about {
             . join('; ', map { "$_->{title}: $_->{version}" } @{ $run{clients} }),
     );
     push @lines, 'Instructions: callgrind, the difference of two run lengths, '
-        . "the least of $opt->{repeat}" if $opt->{count};
+        . "the least of $opt->{repeat}, or (calls of 1 KiB) the median of some layouts of the heap, least-most"
+        if $opt->{count};
     push @lines, "CPU, wall and peak: whole processes, $opt->{size} MiB (recv of 1 KiB a quarter, send of "
         . "1 KiB a sixteenth), volumes $kept; median of $opt->{rounds}, ratios within a round (least-most)"
         if $opt->{time};
