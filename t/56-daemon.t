@@ -233,7 +233,8 @@ print \$ran ? "ran\\n" : "not run\\n";
 kill CONT => \$pid;
 eval { \$st->recv(my \$data, 10); 1 } and print "still open\\n" or print "over\\n";
 undef \$st;
-print \$conn->get_library_version ? "connected\\n" : "lost\\n";
+# libvirt 9.0 may fail the first call, which meets the answer that comes too late.
+print eval { \$conn->get_library_version } || \$conn->get_library_version ? "connected\\n" : "lost\\n";
 EOP
         kill CONT => $daemon->pid;
         is_deeply $got, { out => "alarm\nran\nover\nconnected\n", err => '', status => 0, signal => 0, hang => 0 },
