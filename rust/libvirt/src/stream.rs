@@ -2,7 +2,7 @@
 
 use crate::held::{self, Held, Refused};
 use crate::identity::{Connection, Identified};
-use crate::watch::{bounded, ANSWER, PATIENCE};
+use crate::watch::{bounded, keeps_to_one_thread, ANSWER, PATIENCE};
 use crate::Error;
 use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int};
@@ -120,11 +120,11 @@ impl Stream {
         }
     }
 
-    /// Receives from a stream that has ended, which has an answer, or none at all.
+    /// Receives from a stream that has ended.
     #[cold]
     fn recv_late(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
         let want = space.len().min(CHUNK);
-        let (got, bytes) = self.answered(move |stream| {
+        let (got, bytes) = self.late(move |stream| {
             let mut bytes = vec![MaybeUninit::uninit(); want];
             stream.recv_now(&mut bytes, flags).map(|got| (got, bytes))
         })??;
@@ -271,29 +271,41 @@ impl Stream {
 
     pub fn finish(&self) -> Result<(), Error> {
         if self.refuse(Refused::LATE)? && self.is_remote() {
-            return self.answered(|stream| stream.finish_now())?;
+            return self.late(|stream| stream.end_by(sys::virStreamFinish))?;
         }
         self.ending();
-        self.finish_now()
+        self.end_by(sys::virStreamFinish)
     }
 
-    fn finish_now(&self) -> Result<(), Error> {
-        // SAFETY: the stream is alive while `self` is.
-        check(
-            self.held
-                .sigpipe
-                .held(|| unsafe { sys::virStreamFinish(self.raw()) }),
-        )
+    /// Makes a call that ends it: virStreamFinish or virStreamAbort.
+    fn end_by(&self, end: unsafe extern "C" fn(sys::virStreamPtr) -> c_int) -> Result<(), Error> {
+        // SAFETY: the stream is alive while `self` is, which is all that the two need.
+        check(self.held.sigpipe.held(|| unsafe { end(self.raw()) }))
+    }
+
+    /// Makes a call on a stream that has ended, which has an answer, or none at all. One
+    /// that can't be made from another thread is not made.
+    fn late<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Stream) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        if keeps_to_one_thread() {
+            return Err(Error::closed());
+        }
+        self.answered(work)
     }
 
     /// Aborts the stream. A daemon that has lost sight of it never answers: after some
     /// seconds that is the error.
     pub fn abort(&self) -> Result<(), Error> {
-        self.refuse(0)?;
-        if !self.ending() {
-            return self.abort_here();
+        if self.refuse(Refused::LATE)? && self.is_remote() {
+            return self.late(|stream| stream.end_by(sys::virStreamAbort))?;
         }
-        self.answered(|stream| stream.abort_here()).and_then(|r| r)
+        if !self.ending() {
+            return self.end_by(sys::virStreamAbort);
+        }
+        self.answered(|stream| stream.end_by(sys::virStreamAbort))
+            .and_then(|r| r)
     }
 
     /// Makes a call that may wait for ever for the answer to an abort. If none comes, all
@@ -312,20 +324,11 @@ impl Stream {
         })
     }
 
-    fn abort_here(&self) -> Result<(), Error> {
-        // SAFETY: the stream is alive while `self` is.
-        check(
-            self.held
-                .sigpipe
-                .held(|| unsafe { sys::virStreamAbort(self.raw()) }),
-        )
-    }
-
     /// Aborts the stream, whatever comes of it, in less time yet.
     pub fn abandon(&self) {
         self.ending();
         let stream = self.clone();
-        bounded(PATIENCE, move || drop(stream.abort_here()));
+        bounded(PATIENCE, move || drop(stream.end_by(sys::virStreamAbort)));
         self.held.ended.store(true, Ordering::Relaxed);
     }
 
@@ -335,7 +338,7 @@ impl Stream {
         self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
         self.ending();
         // An error has nobody to go to: the stream ends with one already.
-        let _ = self.abort_here();
+        let _ = self.end_by(sys::virStreamAbort);
     }
 
     /// Asks the connection for something short, for no sake but its own: see `watched`.

@@ -136,13 +136,17 @@ pub fn keep_to_one_thread(keep: bool) {
     ONE_THREAD.store(keep, Ordering::Relaxed);
 }
 
+pub(crate) fn keeps_to_one_thread() -> bool {
+    ONE_THREAD.load(Ordering::Relaxed)
+}
+
 /// Runs `work` for this long at most: what takes longer goes on by itself, on a
 /// thread that is left behind, and there is no result.
 pub(crate) fn bounded<T: Send + 'static>(
     time: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    if ONE_THREAD.load(Ordering::Relaxed) {
+    if keeps_to_one_thread() {
         return Some(work());
     }
     let work = Arc::new(Mutex::new(Some(work)));
