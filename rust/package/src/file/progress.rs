@@ -29,14 +29,6 @@ impl Progress {
         }
     }
 
-    /// How many of libvirt's pieces to move at a time: more where nobody watches.
-    pub fn pieces(&self) -> usize {
-        match self.handler {
-            Some(_) => 1,
-            None => 4,
-        }
-    }
-
     /// Bytes of a hole have been passed over.
     pub fn hole(&mut self, length: u64) {
         self.bytes = self.bytes.saturating_add(length);
