@@ -192,7 +192,7 @@ for (1 .. 2) {
 }
 print map { "$_ " . ($ended{$_} == 2 ? 'failed' : "failed $ended{$_} times") . "\n" } qw(recv finish);
 EOP
-        deadline => 400, args => [$daemon->uri, $daemon->pool_dir, 'upload', 0]);
+        deadline => 150, args => [$daemon->uri, $daemon->pool_dir, 'upload', 0]);
 }
 
 # --- what opens a stream is what it was

@@ -651,7 +651,8 @@ on: that variable may be undefined or used again.
 An exception in a callback, and one in an event loop written in Perl (a signal
 handler's too, which comes up there), leaves libvirt's own calls in order before
 it comes out: of the call of this module, of C<Sys::Virt::Event::run_default>, or
-of C<_run_timeout_callback> and C<_run_handle_callback>. There it jumps out of libvirt while that holds locks.
+of C<_run_timeout_callback> and C<_run_handle_callback>. There it jumps out of
+libvirt while that holds locks.
 Of several exceptions in one turn the next turn begins with the second. What a
 loop's methods throw under a call that is none of this module's (while a
 connection is opened, say) comes out of the next turn.
