@@ -138,15 +138,13 @@ sub _rustc {
     my $said = _ask($rustc, '--version');
     return "'$rustc --version' fails" unless defined $said && $said =~ /^rustc (\d+\.\d+)/;
     return "found $1 ($rustc)" if _older($1, $RUST);
-    # A static library of nothing shows that the standard library is there, and
-    # which system libraries it wants beside it (on musl, as rust/.cargo has it).
+    # A library of nothing shows that the standard library is there.
     my $dir = File::Temp->newdir;
     my $src = "$dir/nothing.rs";
     _write($src, '');
-    my $out = `"$rustc" --crate-type staticlib -C target-feature=-crt-static --print native-static-libs -o "$dir/libnothing.a" "$src" 2>&1`;
+    my $out = `"$rustc" --crate-type rlib -o "$dir/libnothing.rlib" "$src" 2>&1`;
     return "'$rustc' fails: " . _first_error($out) if $?;
     $found->{rustc} = $rustc;
-    $found->{rust_libs} = $out =~ /native-static-libs:\s*(.*)/ ? $1 : '';
     return undef;
 }
 

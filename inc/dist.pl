@@ -30,13 +30,13 @@ sub copy {
 }
 
 sub vendor {
-    return if -d "$dir/rust/vendor";    # packed again from a release
+    return if -d "$dir/vendor";    # packed again from a release
     my $cargo = $ENV{CARGO} || 'cargo';
     # What cargo prints is the setting for the place it was called from.
-    system("\"$cargo\" vendor --locked --manifest-path rust/Cargo.toml \"$dir/rust/vendor\" >\"$dir/vendor.log\"") == 0
+    system("\"$cargo\" vendor --locked --manifest-path Cargo.toml \"$dir/vendor\" >\"$dir/vendor.log\"") == 0
         or die "cargo vendor failed\n";
     unlink "$dir/vendor.log";
-    my $settings = "$dir/rust/.cargo/config.toml";
+    my $settings = "$dir/.cargo/config.toml";
     chmod 0644, $settings;    # a copy is read-only
     open my $fh, '>>', $settings or die "$settings: $!\n";
     print {$fh} <<'TOML';
@@ -51,7 +51,7 @@ TOML
     my @files = listed();
     File::Find::find({ no_chdir => 1, wanted => sub {
         push @files, substr $_, 1 + length $dir if -f;
-    } }, "$dir/rust/vendor", "$dir/rust/.cargo");
+    } }, "$dir/vendor", "$dir/.cargo");
     manifest(@files);
 }
 

@@ -45,6 +45,11 @@ fn main() {
         println!("cargo:rustc-cfg=iv64");
     }
 
+    println!("cargo:rustc-check-cfg=cfg(multiplicity)");
+    if config(&perl, "usemultiplicity") == "define" {
+        println!("cargo:rustc-cfg=multiplicity");
+    }
+
     let mut build = cc::Build::new();
     for key in ["ccflags", "optimize"] {
         for flag in config(&perl, key).split_whitespace() {
@@ -55,10 +60,6 @@ fn main() {
     build.flag("-isystem").flag(&core);
     build
         .define("PLX_PACKAGE", &*format!("\"{package}\""))
-        .define(
-            "PLX_BOOT",
-            &*format!("boot_{}", package.replace("::", "__")),
-        )
         .define("XS_VERSION", &*format!("\"{version}\""))
         .warnings(true)
         .extra_warnings(false)
@@ -68,7 +69,7 @@ fn main() {
         )
         .compile("plx");
 
-    // Only test programs link libperl; the module finds its perl in the process that loads it.
+    // Test programs have a libperl linked, which is there; the module finds its perl in the
+    // process that loads it.
     println!("cargo:rustc-link-search=native={core}");
-    println!("cargo:rustc-link-lib=dylib=perl");
 }

@@ -27,6 +27,10 @@ my @globs;    # of our own subs, which have their names from them
 
 if ($implementation eq 'rust') {
     XSLoader::load(__PACKAGE__, $VERSION);
+    # The library's boot function is Rust's, which no exception may cross: it only brings
+    # the XSUB that can refuse this perl, or this version.
+    __PACKAGE__->_install($VERSION);
+    delete $Sys::Virt::Stream::{_install};
 
     no warnings 'once';
     *new = sub {

@@ -58,7 +58,7 @@ plx_relay_ask(pTHX_ const plx_method *method, SV **args, size_t argc, plx_answer
 {
     answer->verdict = PLX_EMPTY;
     answer->sv = NULL;
-    plx_enter(aTHX_PERL, method, args, argc, answer);
+    plx_the_table->enter(aTHX_PERL, method, args, argc, answer);
     if (answer->verdict != PLX_INT)
         plx_answer_with(aTHX_ answer);
 }

@@ -1,4 +1,4 @@
-/* How methods end, XSUBs with a method behind them, and what the loader calls. */
+/* How methods end, and what the loader calls. */
 #include "boundary.h"
 
 /* The end of a method: nothing of Rust is on the stack any more, so Perl may jump. */
@@ -24,12 +24,14 @@ plx_answer_with(pTHX_ const plx_answer *answer)
     }
 }
 
-XS_EXTERNAL(PLX_BOOT);
-XS_EXTERNAL(PLX_BOOT)
+/* Installs what the table contains, in a perl that the library was built for: for
+ * another, the handshake dies. The package's .pm calls it, and not Rust's boot
+ * function, which perl must not jump over. */
+XS(plx_install)
 {
     dVAR;
     dXSBOOTARGSXSAPIVERCHK;
-    const plx_table *const table = plx_table_of_module();
+    const plx_table *const table = plx_the_table;
     HV *const stash = gv_stashpvs(PLX_PACKAGE, GV_ADD);
     size_t i;
 
@@ -44,4 +46,16 @@ XS_EXTERNAL(PLX_BOOT)
     for (i = 0; i < table->nconstants; i++)
         newCONSTSUB(stash, table->constants[i].name, newSViv(table->constants[i].value));
     Perl_xs_boot_epilog(aTHX_ ax);
+}
+
+const plx_table *plx_the_table;
+
+/* The work of Rust's boot function. It looks at nothing in the interpreter, which
+ * may be one that the library was not built for, and newXS does not die. */
+void
+plx_hand_over(void *perl, const plx_table *table)
+{
+    dTHXa(perl);
+    plx_the_table = table;
+    newXS(PLX_PACKAGE "::_install", plx_install, __FILE__);
 }

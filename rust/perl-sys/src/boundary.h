@@ -101,14 +101,15 @@ typedef struct plx_method {
     const char *proto; /* NULL for none */
     const char *usage;
     I32 min, max;
-    void (*entry)(void); /* a Rust function; only plx_enter knows its type */
+    void (*entry)(void); /* a Rust function; only plx_table.enter knows its type */
     plx_shape shape;
     size_t most;         /* the most that a plain call fills */
     plx_plain_entry plain; /* NULL where there is no shape */
 } plx_method;
 
 /* Rust's: runs a method. It never unwinds, and never jumps. */
-void plx_enter(void *perl, const plx_method *method, SV **args, size_t argc, plx_answer *answer);
+typedef void (*plx_enter_fn)(void *perl, const plx_method *method, SV **args, size_t argc,
+                             plx_answer *answer);
 
 /* The arguments of the method that runs: Perl's stack holds no counts of them. */
 typedef struct plx_frame {
@@ -128,6 +129,7 @@ typedef struct {
 } plx_constant;
 
 typedef struct {
+    plx_enter_fn enter;
     const plx_method *methods;
     size_t nmethods;
     const plx_constant *constants;
@@ -135,7 +137,8 @@ typedef struct {
     const char *watched; /* a package variable that plx_watched reads cheaply */
 } plx_table;
 
-const plx_table *plx_table_of_module(void); /* Rust's */
+/* What Rust's boot function has handed over: all that C calls of Rust. */
+extern const plx_table *plx_the_table;
 
 void plx_interpreter_init(void *perl, const char *watched);
 int plx_has_signal_handlers(void *perl);

@@ -112,6 +112,8 @@ pub struct Constant {
 /// `plx_table`: what the package contains.
 #[repr(C)]
 pub struct Table {
+    /// `plx_enter_fn`; only the layer that defines it knows its type.
+    pub enter: *const c_void,
     pub methods: *const c_void,
     pub nmethods: usize,
     pub constants: *const Constant,
@@ -134,6 +136,9 @@ pub struct Attached {
 }
 
 extern "C" {
+    // boot.c
+    pub fn plx_hand_over(perl: *mut c_void, table: *const Table);
+
     // protect.c
     pub fn plx_interpreter_init(perl: *mut c_void, watched: *const c_char);
     pub fn plx_quiet(perl: *mut c_void) -> c_int;
@@ -204,4 +209,36 @@ extern "C" {
 
     pub fn plx_new_bound(perl: *mut c_void, code: *mut Sv, method: *const c_void) -> *mut Sv;
     pub fn plx_new_relay(perl: *mut c_void, code: *mut Sv, method: *const c_void) -> *mut Sv;
+}
+
+/// Defines the boot function, which the loader looks for by its name.
+///
+/// What it calls may not die: perl must not jump over its frame.
+#[cfg(multiplicity)]
+#[macro_export]
+macro_rules! boot {
+    ($name:ident, $table:expr) => {
+        /// # Safety
+        /// Called by perl's loader only, with the running interpreter.
+        #[no_mangle]
+        pub unsafe extern "C" fn $name(perl: *mut std::ffi::c_void, _cv: *mut std::ffi::c_void) {
+            // SAFETY: as the loader promises; the table lives as long as the program.
+            unsafe { $crate::plx_hand_over(perl, &$table) }
+        }
+    };
+}
+
+/// The same for a perl without threads, which hands no interpreter around.
+#[cfg(not(multiplicity))]
+#[macro_export]
+macro_rules! boot {
+    ($name:ident, $table:expr) => {
+        /// # Safety
+        /// Called by perl's loader only.
+        #[no_mangle]
+        pub unsafe extern "C" fn $name(_cv: *mut std::ffi::c_void) {
+            // SAFETY: as the loader promises; the table lives as long as the program.
+            unsafe { $crate::plx_hand_over(std::ptr::null_mut(), &$table) }
+        }
+    };
 }

@@ -247,7 +247,7 @@ plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *ans
     frame->pinned = 0;
     frame->outer = MY_CXT.frame;
     MY_CXT.frame = frame;
-    plx_enter(aTHX_PERL, method, frame->args, (size_t)frame->items, answer);
+    plx_the_table->enter(aTHX_PERL, method, frame->args, (size_t)frame->items, answer);
     MY_CXT.frame = frame->outer;
 }
 

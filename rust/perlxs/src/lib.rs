@@ -31,6 +31,8 @@ pub use plain::enter as plain_entry;
 pub use plain::{Plain, PlainCall, PlainEntry};
 pub use scalar::{Arg, Bytes, Sv};
 pub use scratch::{Chunk, Scratch};
+#[doc(hidden)]
+pub use table::enter;
 pub use table::{Answer, Args, Entry, Xsub};
 
 /// For the macros of this crate only.

@@ -9,7 +9,7 @@ use std::ptr;
 /// The right to run Perl code on this interpreter.
 ///
 /// There is one for each time Perl called into Rust: it is made where C enters
-/// (see `plx_enter`) and where a library calls back.
+/// (see `table::enter`) and where a library calls back.
 pub struct Perl {
     raw: *mut c_void,
 }

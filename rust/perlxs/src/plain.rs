@@ -70,7 +70,7 @@ impl Plain<'_, false> {
     }
 }
 
-/// Runs a method's plain code for C, as plx_enter does its ordinary one.
+/// Runs a method's plain code for C, as `table::enter` does its ordinary one.
 ///
 /// # Safety
 /// Called by plx_call_plain only: the running interpreter, what it has found of a

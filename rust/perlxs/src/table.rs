@@ -49,8 +49,7 @@ pub type Xsub = sys::Method<Entry, PlainEntry>;
 /// Called by plx_dispatch, plx_bound and plx_relay only: the running interpreter, a method
 /// of the table, `argc` arguments that stay alive for the call (plx_frame), and
 /// an answer to be filled in.
-#[no_mangle]
-pub unsafe extern "C" fn plx_enter(
+pub unsafe extern "C" fn enter(
     raw: *mut c_void,
     method: *const Xsub,
     args: *const *mut sys::Sv,
@@ -188,6 +187,7 @@ macro_rules! table {
 
         /// What the package contains.
         pub static TABLE: $crate::sys::Table = $crate::sys::Table {
+            enter: $crate::enter as *const std::ffi::c_void,
             methods: METHODS.as_ptr() as *const std::ffi::c_void,
             nmethods: METHODS.len(),
             constants: CONSTANTS.as_ptr(),

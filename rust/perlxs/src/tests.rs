@@ -10,6 +10,7 @@ use std::os::raw::{c_char, c_int};
 use std::ptr;
 use std::sync::{Mutex, Once};
 
+#[link(name = "perl")]
 extern "C" {
     fn perl_alloc() -> *mut c_void;
     fn perl_construct(perl: *mut c_void);
@@ -25,12 +26,6 @@ extern "C" {
     fn Perl_sys_init(argc: *mut c_int, argv: *mut *mut *mut c_char);
     fn Perl_free_tmps(perl: *mut c_void);
     fn Perl_eval_pv(perl: *mut c_void, code: *const c_char, croak: i32) -> *mut sys::Sv;
-}
-
-/// What the boot function would install; never called here.
-#[no_mangle]
-extern "C" fn plx_table_of_module() -> *const sys::Table {
-    ptr::null()
 }
 
 /// Runs `test` in a fresh interpreter, one at a time. A perl without threads has

@@ -14,7 +14,7 @@ use File::Path qw(make_path);
 use File::Temp ();
 use Test::More ();
 
-my $LIBRARY = 'rust/target/release/libsys_virt_stream.a';
+my $LIBRARY = 'target/release/libsys_virt_stream.so';
 
 # Skips the test file where there is no built tree (the tests of an installed package).
 sub new {
@@ -29,7 +29,7 @@ sub new {
     delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES PERL_MM_OPT PERL_MB_OPT)};
     $ENV{PERL5LIB} = join ':', grep { !m{\bblib\b} } split /:/, $ENV{PERL5LIB} || '';
     my $self = bless { dir => File::Temp->newdir }, $class;
-    $self->_copy($_) for grep { -e } qw(Makefile.PL MANIFEST.SKIP inc lib bin typemap rust);
+    $self->_copy($_) for grep { -e } qw(Makefile.PL Cargo.toml Cargo.lock .cargo MANIFEST.SKIP inc lib bin typemap rust);
     $self->_copy_file($LIBRARY);
     my ($ok, $out) = $self->perl('Makefile.PL', @arguments);
     Test::More::BAIL_OUT("Makefile.PL fails in a copy of the tree:\n$out") unless $ok;
@@ -84,7 +84,6 @@ sub touch {
 sub _copy {
     my ($self, $from) = @_;
     File::Find::find({ no_chdir => 1, wanted => sub {
-        $File::Find::prune = 1, return if m{^rust/(?:target|vendor)$};
         $self->_copy_file($_) if -f;
     } }, $from);
     return;

@@ -3,8 +3,8 @@
 
 use crate::errors::exception;
 use crate::file::options::Method;
-use files::{About, Kind};
 use perlxs::{Arg, Error, Filehandle, Named, Perl};
+use sparse_files::{About, Kind};
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 
@@ -105,9 +105,9 @@ impl Opened {
                 return Err(label.refused(perl, doing, &error));
             }
         };
-        let about = label.attempt(perl, doing, || files::about(&file))?;
+        let about = label.attempt(perl, doing, || sparse_files::about(&file))?;
         if about.kind == Kind::Directory {
-            return Err(label.refused(perl, doing, &files::is_a_directory()));
+            return Err(label.refused(perl, doing, &sparse_files::is_a_directory()));
         }
         if !(if writes { about.writes } else { about.reads }) {
             let why = format!("the filehandle is not open to {}", doing);

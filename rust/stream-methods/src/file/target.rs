@@ -3,8 +3,8 @@
 use crate::file::named::{patiently, Label, Opened};
 use crate::file::options::{Options, RECV_FILE};
 use crate::file::replace::{Provisional, Replacement};
-use files::{Kind, Open};
 use perlxs::{Arg, Error, Perl};
+use sparse_files::{Kind, Open};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -134,7 +134,7 @@ impl Target {
                     true => file.write_at(bytes, at),
                     false => file.write(bytes),
                 };
-                match files::blocking(file, true, done)? {
+                match sparse_files::blocking(file, true, done)? {
                     0 => Err(ErrorKind::WriteZero.into()),
                     count => Ok(count),
                 }
@@ -165,7 +165,7 @@ impl Target {
     fn clear(&mut self, perl: &mut Perl, length: u64) -> Result<(), Error> {
         if self.punches {
             let (file, at) = (&self.opened.file, self.at);
-            match patiently(perl, || files::punch(file, at, length))? {
+            match patiently(perl, || sparse_files::punch(file, at, length))? {
                 Ok(()) => {
                     self.at += length;
                     return Ok(());
@@ -210,7 +210,7 @@ impl Target {
     /// The transfer has come to a good end: the file is closed, and gets its name.
     pub fn close(self, perl: &mut Perl) -> Result<(), Error> {
         let Opened { label, file, .. } = self.opened;
-        files::close(file).map_err(|error| label.refused(perl, "write", &error))?;
+        sparse_files::close(file).map_err(|error| label.refused(perl, "write", &error))?;
         if let Some(replacement) = self.replacement {
             let placed = replacement.put_in_place(self.sync);
             placed.map_err(|error| label.refused(perl, "replace", &error))?;
@@ -226,7 +226,7 @@ fn open_or_make(
     label: &Label,
 ) -> Result<(File, Option<Provisional>), Error> {
     let kind = |kind| move |error: &std::io::Error| error.kind() == kind;
-    let opened = patiently(perl, || files::open(path, Open::Write))?;
+    let opened = patiently(perl, || sparse_files::open(path, Open::Write))?;
     if !opened
         .as_ref()
         .err()
@@ -234,14 +234,14 @@ fn open_or_make(
     {
         return file_of(perl, label, opened).map(|file| (file, None));
     }
-    let made = patiently(perl, || files::open(path, Open::New(MODE)))?;
+    let made = patiently(perl, || sparse_files::open(path, Open::New(MODE)))?;
     if made
         .as_ref()
         .err()
         .map_or(false, kind(ErrorKind::AlreadyExists))
     {
         // A symbolic link to nothing, or somebody was faster.
-        let opened = patiently(perl, || files::open(path, Open::Make(MODE)))?;
+        let opened = patiently(perl, || sparse_files::open(path, Open::Make(MODE)))?;
         return file_of(perl, label, opened).map(|file| (file, None));
     }
     file_of(perl, label, made).map(|file| (file, Some(Provisional::new(path))))

@@ -1,6 +1,6 @@
 //! A file that takes another's name when it is whole.
 
-use files::Open;
+use sparse_files::Open;
 use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
@@ -57,7 +57,7 @@ impl Replacement {
             Err(error) => return Err(error),
         };
         if old.as_ref().map_or(false, Metadata::is_dir) {
-            return Err(files::is_a_directory());
+            return Err(sparse_files::is_a_directory());
         }
         if old.as_ref().map_or(false, |old| !old.is_file()) {
             let why = "it is no ordinary file, which another could replace";
@@ -66,7 +66,7 @@ impl Replacement {
         let mode = if old.is_some() { 0o600 } else { 0o666 };
         let (temporary, file) = beside(&path, mode)?;
         if let Some(old) = old {
-            let _ = files::give(&file, old.uid(), old.gid()); // root's to do
+            let _ = sparse_files::give(&file, old.uid(), old.gid()); // root's to do
             file.set_permissions(Permissions::from_mode(old.mode() & 0o777))?;
         }
         Ok((Replacement { temporary, path }, file))
@@ -106,15 +106,15 @@ fn behind_links(path: &Path) -> Result<PathBuf> {
             Err(_) => return Ok(path), // no link, or none that can be followed
         }
     }
-    Err(files::too_many_links())
+    Err(sparse_files::too_many_links())
 }
 
 /// A new file `.NAME.XXXXXX` in the same folder, with a name that nothing there has.
 fn beside(path: &Path, mode: u32) -> Result<(Provisional, File)> {
-    let name = path.file_name().ok_or_else(files::is_a_directory)?;
+    let name = path.file_name().ok_or_else(sparse_files::is_a_directory)?;
     loop {
         let path = path.with_file_name(hidden(name));
-        match files::open(&path, Open::New(mode)) {
+        match sparse_files::open(&path, Open::New(mode)) {
             Ok(file) => return Ok((Provisional::new(&path), file)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
             Err(error) => return Err(error),

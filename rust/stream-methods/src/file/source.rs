@@ -3,8 +3,8 @@
 use crate::file::blocks::BLOCK;
 use crate::file::named::Opened;
 use crate::file::options::{Options, SEND_FILE};
-use files::{Kind, Open};
 use perlxs::{Arg, Error, Perl};
+use sparse_files::{Kind, Open};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -39,7 +39,7 @@ impl Source {
     pub fn open(perl: &mut Perl, arg: Arg<'_>, options: &Options) -> Result<Source, Error> {
         let opened = Opened::new(perl, &SEND_FILE, arg, false, |perl, path, label| {
             let path = Path::new(OsStr::from_bytes(path));
-            label.attempt(perl, "open", || files::open(path, Open::Read))
+            label.attempt(perl, "open", || sparse_files::open(path, Open::Read))
         })?;
         let about = opened.about;
         let start = opened.start(&SEND_FILE, options.offset)?;
@@ -92,8 +92,10 @@ impl Source {
         if !self.tells_holes {
             return Ok(Some(Section::Data(end - at)));
         }
-        let next = files::data_from(file, at).and_then(|data| match data {
-            Some(data) if data <= at => files::hole_from(file, at).map(|hole| (true, Some(hole))),
+        let next = sparse_files::data_from(file, at).and_then(|data| match data {
+            Some(data) if data <= at => {
+                sparse_files::hole_from(file, at).map(|hole| (true, Some(hole)))
+            }
             data => Ok((false, data)),
         });
         let (in_data, until) = match next {
@@ -106,7 +108,11 @@ impl Source {
         let until = match until {
             Some(until) => until,
             // No data up to the end: the end that it has by now.
-            None => label.attempt(perl, "read", || files::about(file))?.size,
+            None => {
+                label
+                    .attempt(perl, "read", || sparse_files::about(file))?
+                    .size
+            }
         };
         if until <= at {
             return Err(self.ended(perl));
@@ -151,7 +157,7 @@ impl Source {
                     true => file.read_at(space, at),
                     false => file.read(space),
                 };
-                files::blocking(file, false, done)
+                sparse_files::blocking(file, false, done)
             })?
         };
         if count == 0 && self.end.is_some() {

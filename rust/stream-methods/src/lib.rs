@@ -15,6 +15,11 @@ mod send;
 mod state;
 mod transfer;
 
+// The unit tests have no perl around them.
+#[cfg(test)]
+#[link(name = "perl")]
+extern "C" {}
+
 perlxs::table! {
     package "Sys::Virt::Stream", watch "Sys::Virt::Event::eventimpl";
 
