@@ -218,7 +218,8 @@ my %nested_rust = (
 );
 my %all = (%nested, rust() ? %nested_rust : ());
 for my $what (sort keys %all) {
-    StreamTest::Turns::every("called again within, then $what", $NESTED =~ s/ACT/$all{$what}/r, out => "whole\n");
+    # With a loop in Perl, libvirt uses what C has freed.
+    StreamTest::Turns::every("called again within, then $what", $NESTED =~ s/ACT/$all{$what}/r, out => "whole\n", rust() ? () : (loop => 'default'));
 }
 
 done_testing;
