@@ -39,7 +39,8 @@ XS(plx_guarded)
     job.code = SvREFCNT_inc_simple_NN(plx_code_of(cv));
     job.args = args;
     job.argc = (size_t)items;
-    status = plx_protect(aTHX_ plx_usable(aTHX_ *plx_holder(aTHX)), plx_run_call_value, &job);
+    /* Whoever calls us has scopes on Perl's stacks that it will leave. */
+    status = plx_contain(aTHX_ plx_usable(aTHX_ *plx_holder(aTHX)), plx_run_call_value, &job);
     SvREFCNT_dec_NN(job.code);
     for (i = 0; i < items; i++)
         SvREFCNT_dec_NN(args[i]);
@@ -106,6 +107,8 @@ plx_turn(pTHX_ CV *original)
 {
     I32 *const turns = plx_turns(aTHX);
     plx_frame **const holder = plx_holder(aTHX);
+    const I32 outer_turns = *turns;
+    plx_frame *const outer_holder = *holder;
     plx_frame frame;
 
     if (*turns == 0)
@@ -119,7 +122,10 @@ plx_turn(pTHX_ CV *original)
     ++*turns;
     *holder = &frame;
     CvXSUB(original)(aTHX_ original);
-    LEAVE;
+    if (!frame.left)
+        LEAVE; /* otherwise that has been done, and what is on the savestack is not ours */
+    *turns = outer_turns;
+    *holder = outer_holder;
     plx_frame_end(aTHX_ &frame);
 }
 

@@ -136,15 +136,20 @@ struct plx_frame {
     int left;                /* 0, or how Perl code has left: JMPENV's number */
     OP *restartop;           /* with what goes on then */
     JMPENV *restartjmpenv;
+    SSize_t top;
     SV *err;
+    SV *thrown;              /* or what contained code has thrown */
     PERL_SI *stack;          /* where the caller stood: see plx_lent */
     I32 context;
+    U8 in_eval;
     int masked;              /* signals are held back while Rust runs */
     sigset_t mask;           /* what the program's own mask is then */
 };
 
 typedef void (*plx_run)(pTHX_ plx_job *job);
 plx_status plx_protect(pTHX_ plx_frame *frame, plx_run run, plx_job *job);
+plx_status plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job);
+int plx_has_left(const plx_frame *frame);
 
 /* What Rust calls to run plx_run_NAME. */
 #define PLX_JOB(name)                                                     \

@@ -6,9 +6,10 @@
  * plx_frame_end, when all C frames in between have returned. No eval is in the way, so
  * the program sees what it sees under any XS code.
  *
- * Code that is run with no frame to keep the jump in, or with one that has a jump
- * already, is contained: an eval on stacks of its own stops it, and what it threw waits
- * for the next turn of the event loop. */
+ * Where somebody else's code stands in between that uses Perl's stacks when it goes on,
+ * they must stay as they are: such code is contained, in an eval on stacks of its own.
+ * What it threw is raised when the frame ends; with no frame, or where that has something
+ * to raise already, it waits for the next turn of the event loop. */
 #include "plain.h"
 
 #define MY_CXT_KEY "plx::interpreter" XS_VERSION
@@ -85,7 +86,16 @@ plx_forget_kept(pTHX_ SSize_t mark)
         SvREFCNT_dec(av_pop(MY_CXT.kept));
 }
 
-/* Raises the oldest but for the first `mark`. It has been through $SIG{__DIE__} already. */
+/* Raises what has been through $SIG{__DIE__} already. */
+static void
+plx_raise_again(pTHX_ SV *exception)
+{
+    SAVESPTR(PL_diehook);
+    PL_diehook = NULL;
+    croak_sv(exception);
+}
+
+/* Raises the oldest but for the first `mark`. */
 void
 plx_raise_kept(pTHX_ SSize_t mark)
 {
@@ -96,9 +106,7 @@ plx_raise_kept(pTHX_ SSize_t mark)
         for (i = mark; i < av_len(MY_CXT.kept); i++)
             av_store(MY_CXT.kept, i, SvREFCNT_inc(*av_fetch(MY_CXT.kept, i + 1, 0)));
         SvREFCNT_dec(av_pop(MY_CXT.kept));
-        SAVESPTR(PL_diehook);
-        PL_diehook = NULL;
-        croak_sv(exception);
+        plx_raise_again(aTHX_ exception);
     }
 }
 
@@ -146,7 +154,7 @@ XS(plx_run_errand)
  * frames of whoever called us stay whole until they have returned. Profilers keep
  * positions in the savestack, so ours begins with a copy, as a block that unwinding
  * passes over. */
-static plx_status
+plx_status
 plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 {
     dSP;
@@ -163,14 +171,16 @@ plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
     const SSize_t floor = PL_tmps_floor;
     const I32 scope = PL_scopestack_ix;
     SV *const before = newSVsv(ERRSV);
+    plx_frame *const holder = MY_CXT.holder;
     plx_status status = PLX_LEFT;
 
     errand.run = run;
     errand.job = job;
     errand.op = op;
-    errand.in_eval = PL_in_eval;
+    errand.in_eval = frame ? frame->in_eval : PL_in_eval; /* a jump has left the evals */
     errand.err = newSVsv(before);
     errand.finished = 0;
+    MY_CXT.holder = NULL;
     PUSHSTACKi(PERLSI_UNKNOWN);
     Newx(PL_savestack, saves_ix + PLX_SAVES + SS_MAXPUSH, ANY);
     Copy(saves, PL_savestack, saves_ix, ANY);
@@ -200,12 +210,15 @@ plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
     PL_savestack = saves;
     PL_savestack_ix = saves_ix;
     PL_savestack_max = saves_max;
+    MY_CXT.holder = holder;
     if (jump != 0 && frame)
         frame->left = jump;
     else if (jump != 0)
         MY_CXT.exits = 1;
     else if (errand.finished)
         status = PLX_DONE;
+    else if (frame && !plx_has_left(frame))
+        frame->thrown = newSVsv(ERRSV);
     else
         plx_keep(aTHX_ newSVsv(ERRSV));
     sv_setsv(ERRSV, errand.finished ? errand.err : before);
@@ -223,10 +236,13 @@ plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 static plx_status
 plx_catch(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 {
+    dMY_CXT;
     dJMPENV;
     int left;
     OP *const op = PL_op;
+    plx_frame *const holder = MY_CXT.holder;
 
+    MY_CXT.holder = NULL;
     plx_unmask(frame);
     JMPENV_PUSH(left);
     if (left == 0) {
@@ -244,10 +260,12 @@ plx_catch(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
         frame->left = left;
         frame->restartop = PL_restartop;
         frame->restartjmpenv = PL_restartjmpenv;
+        frame->top = PL_stack_sp - PL_stack_base;
         frame->err = newSVsv(ERRSV);
     }
     JMPENV_POP;
     PL_op = op;
+    MY_CXT.holder = holder;
     plx_mask(aTHX_ frame);
     return left == 0 ? PLX_DONE : PLX_LEFT;
 }
@@ -256,14 +274,8 @@ plx_catch(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 plx_status
 plx_protect(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 {
-    plx_frame **const holder = plx_holder(aTHX);
-    plx_frame *const before = *holder;
-    plx_status status;
-    *holder = NULL;
-    status = frame && !frame->left ? plx_catch(aTHX_ frame, run, job)
-                                   : plx_contain(aTHX_ frame, run, job);
-    *holder = before;
-    return status;
+    return frame && !frame->left ? plx_catch(aTHX_ frame, run, job)
+                                 : plx_contain(aTHX_ frame, run, job);
 }
 
 /* --- frames --- */
@@ -276,8 +288,10 @@ plx_frame_begin(pTHX_ plx_frame *frame)
         SvREFCNT_inc_simple_void_NN(frame->args[i]);
     frame->left = 0;
     frame->err = NULL;
+    frame->thrown = NULL;
     frame->stack = PL_curstackinfo;
     frame->context = cxstack_ix;
+    frame->in_eval = PL_in_eval;
     frame->masked = 0;
     plx_mask(aTHX_ frame);
 }
@@ -293,6 +307,7 @@ plx_frame_end(pTHX_ plx_frame *frame)
         SvREFCNT_dec_NN(frame->args[i]);
     plx_unmask(frame);
     if (frame->err && !exits) {
+        PL_stack_sp = PL_stack_base + frame->top; /* XSUBs have returned meanwhile */
         PL_restartop = frame->restartop;
         PL_restartjmpenv = frame->restartjmpenv;
         sv_setsv(ERRSV, frame->err);
@@ -300,14 +315,22 @@ plx_frame_end(pTHX_ plx_frame *frame)
         JMPENV_JUMP(3);
     }
     SvREFCNT_dec(frame->err);
+    if (frame->thrown)
+        sv_2mortal(frame->thrown);
     if (exits) {
         MY_CXT.exits = 0;
         my_exit(STATUS_EXIT);
     }
+    if (frame->thrown)
+        plx_raise_again(aTHX_ frame->thrown);
 }
 
 /* Whether Perl code has left, so that the method has nothing more to do. */
-int plx_has_left(const plx_frame *frame) { return frame && frame->left != 0; }
+int
+plx_has_left(const plx_frame *frame)
+{
+    return frame && (frame->left != 0 || frame->thrown);
+}
 
 plx_frame **
 plx_holder(pTHX)
@@ -328,12 +351,14 @@ plx_hold(void *perl, plx_frame *holder)
 }
 
 /* The frame that can keep a jump, if that which is lent can: between it and here there are
- * no frames of Perl's, to which the library would return. */
+ * no frames of Perl's, to which the library would return. (One that has a jump had none.) */
 plx_frame *
 plx_usable(pTHX_ plx_frame *holder)
 {
-    return holder && holder != PLX_HELD && holder->stack == PL_curstackinfo
-            && holder->context == cxstack_ix ? holder : NULL;
+    if (!holder || holder == PLX_HELD)
+        return NULL;
+    return holder->left || (holder->stack == PL_curstackinfo && holder->context == cxstack_ix)
+        ? holder : NULL;
 }
 
 /* The interpreter for code that the library calls back: the frame that is lent in

@@ -190,27 +190,25 @@ impl Callback {
         Ok(())
     }
 
-    /// Runs `end`, which ends the stream, and lets the callback go with it.
-    ///
-    /// An abort runs a local stream's callback a last time, if it waits for
-    /// anything; otherwise libvirt must not have it when the stream ends, since
-    /// it would never take it out of its event loop.
-    pub fn ending<T>(&self, state: &State, abort: bool, end: impl FnOnce() -> T) -> T {
-        let active = self.is_active();
-        let runs = abort && self.waits_for(libvirt::EVENT_READABLE | libvirt::EVENT_WRITABLE);
+    /// Before a call that ends the stream. An abort runs a local stream's callback a last
+    /// time, if it waits for anything; otherwise libvirt must not have it when the stream
+    /// ends, since it would never take it out of its event loop.
+    pub fn before_end(&self, stream: &Stream, aborts: bool) {
+        let runs = aborts && self.waits_for(libvirt::EVENT_READABLE | libvirt::EVENT_WRITABLE);
+        self.aborting.set(runs);
         if !runs {
-            self.uninstall(&state.stream);
+            self.uninstall(stream);
         }
-        self.aborting.set(abort);
-        let result = end();
-        self.aborting.set(false);
-        if runs {
-            self.uninstall(&state.stream);
+    }
+
+    /// After that call: the callback has gone with the stream.
+    pub fn after_end(&self, stream: &Stream) {
+        if self.aborting.replace(false) {
+            self.uninstall(stream);
         }
-        if active {
+        if self.is_active() {
             self.forget(Place::Gone);
         }
-        result
     }
 }
 

@@ -79,8 +79,12 @@ fn end(
         false => Way::Here, // it has nothing to wait for
     };
     state.ends(how);
-    let aborts = kind == Kind::Aborts;
-    state.callback.ending(state, aborts, || call(perl, way))
+    let (stream, callback) = (&state.stream, &state.callback);
+    // What an event loop throws here comes when all has been done.
+    let _ = perl.lend(|| callback.before_end(stream, kind == Kind::Aborts));
+    let ended = call(perl, way);
+    let _ = perl.lend(|| callback.after_end(stream));
+    ended
 }
 
 /// `DESTROY(st_rv)`

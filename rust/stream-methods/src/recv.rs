@@ -167,7 +167,6 @@ fn receive(
     ask: Ask,
 ) -> Result<Result<Received, libvirt::Error>, Error> {
     let mut buffer = state.unread().buffer();
-    buffer.clear();
     let (got, buffer) = calls::make_so(perl, state, Kind::Moves, way, move |stream| {
         let got = stream.recv_onto(&mut buffer, ask.want, ask.flags);
         Ok((got, buffer))
