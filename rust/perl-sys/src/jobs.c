@@ -43,7 +43,7 @@ plx_run_call(pTHX_ plx_job *job)
     PUTBACK;
     SvGETMAGIC(sv);
     job->defined = SvOK(sv);
-    job->iv[0] = (int)SvIV_nomg(sv); /* what a C callback would return */
+    job->iv[0] = SvIV_nomg(sv);
 }
 
 /* The value itself, for C code that converts it: one that runs no code then. */

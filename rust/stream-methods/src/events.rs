@@ -115,7 +115,8 @@ impl Callback {
         let installed = matches!(self.place.get(), Place::Active(_) | Place::Leaving);
         if installed && !stream.is_inherited() {
             // Both fail where the stream's end has taken it already.
-            let _ = match self.running.get() > 0 && self.nested.get() {
+            let nested = self.running.get() > 0 && self.nested.get();
+            let _ = match nested && stream.is_remote() {
                 true => stream.update_callback(0), // libvirt keeps it, and never calls it
                 false => stream.remove_callback(),
             };
@@ -190,26 +191,38 @@ impl Callback {
         Ok(())
     }
 
-    /// Before a call that ends the stream. An abort runs a local stream's callback a last
+    /// Before a call that ends the stream; the answer is for `after_end`. An abort runs a local stream's callback a last
     /// time, if it waits for anything; otherwise libvirt must not have it when the stream
     /// ends, since it would never take it out of its event loop.
-    pub fn before_end(&self, stream: &Stream, aborts: bool) {
+    pub fn before_end(&self, stream: &Stream, aborts: bool) -> Ending {
         let runs = aborts && self.waits_for(libvirt::EVENT_READABLE | libvirt::EVENT_WRITABLE);
+        let takes = self.is_active();
         self.aborting.set(runs);
         if !runs {
             self.uninstall(stream);
         }
+        Ending { runs, takes }
     }
 
     /// After that call: the callback has gone with the stream.
-    pub fn after_end(&self, stream: &Stream) {
-        if self.aborting.replace(false) {
+    pub fn after_end(&self, stream: &Stream, ending: Ending) {
+        self.aborting.set(false);
+        if ending.runs {
             self.uninstall(stream);
         }
-        if self.is_active() {
+        if ending.takes {
             self.forget(Place::Gone);
         }
     }
+}
+
+/// What the end of a stream does to its callback.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// It runs it a last time.
+    runs: bool,
+    /// There is one to be taken along.
+    takes: bool,
 }
 
 /// An event, from libvirt's event loop or from within an abort.

@@ -21,7 +21,11 @@ pub fn misuse(perl: &Perl, what: &str, why: &str) -> Error {
 /// ENOTTY is no failure of its own: Perl's `open` leaves it behind.
 pub fn failed(returned: &Returned) -> bool {
     let enotty = 25;
-    returned.value < 0 || (!returned.defined && returned.errno != 0 && returned.errno != enotty)
+    // A C int, as which libvirt takes it, is negative there.
+    let negative = i64::from(i32::MAX) + 1..=u32::MAX.into();
+    returned.value < 0
+        || negative.contains(&returned.value)
+        || (!returned.defined && returned.errno != 0 && returned.errno != enotty)
 }
 
 /// What libvirt calls whoever receives by handlers, and whoever sends.

@@ -81,9 +81,10 @@ fn end(
     state.ends(how);
     let (stream, callback) = (&state.stream, &state.callback);
     // What an event loop throws here comes when all has been done.
-    let _ = perl.lend(|| callback.before_end(stream, kind == Kind::Aborts));
+    let mut ending = None;
+    let _ = perl.lend(|| ending = Some(callback.before_end(stream, kind == Kind::Aborts)));
     let ended = call(perl, way);
-    let _ = perl.lend(|| callback.after_end(stream));
+    let _ = perl.lend(|| ending.map(|ending| callback.after_end(stream, ending)));
     ended
 }
 

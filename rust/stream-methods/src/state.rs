@@ -125,12 +125,12 @@ impl State {
         }
         let here = calls::is_reentrant() || self.callback.is_active();
         self.step(Step::End(End::Aborted));
-        self.callback.before_end(&self.stream, true);
+        let ending = self.callback.before_end(&self.stream, true);
         match here {
             true => drop(self.stream.abort()),
             false => self.stream.abort_aside(),
         }
-        self.callback.after_end(&self.stream);
+        self.callback.after_end(&self.stream, ending);
     }
 }
 
