@@ -8,6 +8,7 @@ use Test::More;
 use Time::HiRes ();
 use lib 't/lib';
 use StreamTest qw(libvirtd);
+use StreamTest::Proxy;
 
 my $daemon = daemon();
 my $size = 6 << 20;
@@ -233,12 +234,38 @@ print \$ran ? "ran\\n" : "not run\\n";
 kill CONT => \$pid;
 eval { \$st->recv(my \$data, 10); 1 } and print "still open\\n" or print "over\\n";
 undef \$st;
-# libvirt 9.0 may fail the first call, which meets the answer that comes too late.
-print eval { \$conn->get_library_version } || \$conn->get_library_version ? "connected\\n" : "lost\\n";
+print eval { \$conn->get_library_version } ? "connected\\n" : "lost: \$@\\n";
 EOP
         kill CONT => $daemon->pid;
         is_deeply $got, { out => "alarm\nran\nover\nconnected\n", err => '', status => 0, signal => 0, hang => 0 },
             "a daemon that does not answer: $name" or diag explain $got;
+    }
+}
+
+# A daemon confirms every end of an upload. libvirt's client takes the first confirmation for all
+# ends, and closes the connection over another one that finds no call waiting. So an end that a
+# handler has left is not followed by another.
+SKIP: {
+    skip 'the C binding never leaves such a call', 4 unless rust();
+    my $proxy = StreamTest::Proxy->start($daemon->socket);
+    for my $end (qw(finish abort)) {
+        my $ends = scratch() . "/$end";
+        $proxy->rule(do => 'silence', ends => $ends);
+        my $got = run_perl(<<'EOP', args => [$daemon->uri($proxy->socket), $daemon->pool_dir . '/target', $end]);
+use strict; use warnings; use Sys::Virt; use POSIX ();
+my ($uri, $path, $end) = @ARGV;
+$| = 1;
+my $conn = Sys::Virt->new(uri => $uri);
+my $st = $conn->new_stream;
+$conn->get_storage_volume_by_path($path)->upload($st, 0, 0);
+$SIG{ALRM} = sub { die "alarm\n" };
+alarm 1;
+print eval { $st->$end; 1 } ? "ended\n" : $@;
+undef $st;
+POSIX::_exit(0);    # the connection would wait for an answer to its own end
+EOP
+        is $got->{out}, "alarm\n", "$end is left" or diag explain $got;
+        is slurp($ends), "$end\n", 'and the daemon was told of one end only';
     }
 }
 
@@ -258,8 +285,7 @@ kill STOP => $pid;
 print eval { $st->$name(sub { 0 }); 1 } ? "done\n" : $@->{code} . "\n";
 undef $st;
 kill CONT => $pid;
-# libvirt 9.0 may fail the first call, which meets the answer that comes too late.
-print eval { $conn->get_library_version } || $conn->get_library_version ? "connected\n" : "lost\n";
+print eval { $conn->get_library_version } ? "connected\n" : "lost: $@\n";
 EOP
         is_deeply $got, { out => "68\nconnected\n", err => '', status => 0, signal => 0, hang => 0 },
             "an abort by $name that is not answered" or diag explain $got;
@@ -280,7 +306,7 @@ for my $call (qw(abort abort finish recv send)) {
 }
 undef $st;
 kill CONT => $pid;
-print eval { $conn->get_library_version } || $conn->get_library_version ? "connected\n" : "lost\n";
+print eval { $conn->get_library_version } ? "connected\n" : "lost: $@\n";
 EOP
     my $closed = "9 operation failed: stream is closed\n";
     is_deeply $got, {

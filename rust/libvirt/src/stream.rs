@@ -336,6 +336,11 @@ impl Stream {
     /// may take its time: all other calls are refused from now on.
     pub fn cut(&self) {
         self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
+        // A daemon confirms every end, and libvirt's client takes the first confirmation for
+        // all of them. It closes the connection over another one that finds no call waiting.
+        if self.has_ended() && self.is_remote() {
+            return;
+        }
         self.ending();
         // An error has nobody to go to: the stream ends with one already.
         let _ = self.end_by(sys::virStreamAbort);
