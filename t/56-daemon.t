@@ -8,7 +8,6 @@ use Test::More;
 use Time::HiRes ();
 use lib 't/lib';
 use StreamTest qw(libvirtd);
-use StreamTest::Proxy;
 
 my $daemon = daemon();
 my $size = 6 << 20;
@@ -196,124 +195,6 @@ EOP
     like $got->{out}, qr/\ASys::Virt::Error\n.*lives\n\z/s, 'a handler of the program\'s own stays';
     $daemon->kill;
     $daemon->launch;
-}
-
-# A daemon that does not answer: only a signal can end the wait.
-SKIP: {
-    skip 'the C binding never leaves such a call', 5 unless rust();
-    my %waiting = (
-        recv => [download => sub { my ($st) = @_; 1 while $st->recv(my $data, 1 << 20) > 0 }],
-        recv_all => [download => sub { $_[0]->recv_all(sub { $_[2] }) }],
-        send => [upload => sub { my ($st) = @_; 1 while $st->send($big, 65_536) > 0 }],
-        finish => [upload => sub { $_[0]->finish }],
-        abort => [download => sub { $_[0]->abort }],
-    );
-    for my $name (sort keys %waiting) {
-        my ($way, $code) = @{ $waiting{$name} };
-        my $got = run_perl(<<"EOP", deadline => 20, args => [$daemon->uri, $daemon->pool_dir, $way, $daemon->pid, $name]);
-use strict; use warnings; use Sys::Virt;
-my (\$uri, \$dir, \$way, \$pid, \$name) = \@ARGV;
-\$| = 1;
-my \$big = 'x' x 65_536;
-my \$conn = Sys::Virt->new(uri => \$uri);
-my \$st = \$conn->new_stream;
-\$conn->get_storage_volume_by_path("\$dir/" . (\$way eq 'download' ? 'source' : 'target'))->\$way(\$st, 0, 0);
-my %code = (
-    recv => sub { 1 while \$_[0]->recv(my \$data, 1 << 20) > 0 },
-    recv_all => sub { \$_[0]->recv_all(sub { \$_[2] }) },
-    send => sub { 1 while \$_[0]->send(\$big, 65_536) > 0 },
-    finish => sub { \$_[0]->finish },
-    abort => sub { \$_[0]->abort },
-);
-kill STOP => \$pid;
-my \$ran = 0;
-\$SIG{ALRM} = sub { \$ran++; die "alarm\\n" };
-alarm 1;
-eval { \$code{\$name}->(\$st); 1 } and print "ended\\n" or print \$@;
-print \$ran ? "ran\\n" : "not run\\n";
-kill CONT => \$pid;
-eval { \$st->recv(my \$data, 10); 1 } and print "still open\\n" or print "over\\n";
-undef \$st;
-print eval { \$conn->get_library_version } ? "connected\\n" : "lost: \$@\\n";
-EOP
-        kill CONT => $daemon->pid;
-        is_deeply $got, { out => "alarm\nran\nover\nconnected\n", err => '', status => 0, signal => 0, hang => 0 },
-            "a daemon that does not answer: $name" or diag explain $got;
-    }
-}
-
-# A daemon confirms every end of an upload. libvirt's client takes the first confirmation for all
-# ends, and closes the connection over another one that finds no call waiting. So an end that a
-# handler has left is not followed by another.
-SKIP: {
-    skip 'the C binding never leaves such a call', 4 unless rust();
-    my $proxy = StreamTest::Proxy->start($daemon->socket);
-    for my $end (qw(finish abort)) {
-        my $ends = scratch() . "/$end";
-        $proxy->rule(do => 'silence', ends => $ends);
-        my $got = run_perl(<<'EOP', args => [$daemon->uri($proxy->socket), $daemon->pool_dir . '/target', $end]);
-use strict; use warnings; use Sys::Virt; use POSIX ();
-my ($uri, $path, $end) = @ARGV;
-$| = 1;
-my $conn = Sys::Virt->new(uri => $uri);
-my $st = $conn->new_stream;
-$conn->get_storage_volume_by_path($path)->upload($st, 0, 0);
-$SIG{ALRM} = sub { die "alarm\n" };
-alarm 1;
-print eval { $st->$end; 1 } ? "ended\n" : $@;
-undef $st;
-POSIX::_exit(0);    # the connection would wait for an answer to its own end
-EOP
-        is $got->{out}, "alarm\n", "$end is left" or diag explain $got;
-        is slurp($ends), "$end\n", 'and the daemon was told of one end only';
-    }
-}
-
-# Without a handler an abort ends by itself, and so does the stream; also one by a transfer
-# that refuses a stream which does not block.
-SKIP: {
-    skip 'the C binding waits for ever', 3 unless rust();
-    for my $name (qw(recv_all send_all)) {
-        my $got = run_perl(<<'EOP', deadline => 90, args => [$daemon->uri, $daemon->pool_dir, $daemon->pid, $name]);
-use strict; use warnings; use Sys::Virt;
-my ($uri, $dir, $pid, $name) = @ARGV;
-my $conn = Sys::Virt->new(uri => $uri);
-my $st = $conn->new_stream(Sys::Virt::Stream::NONBLOCK);
-my ($way, $volume) = $name eq 'send_all' ? ('upload', 'target') : ('download', 'source');
-$conn->get_storage_volume_by_path("$dir/$volume")->$way($st, 0, 0);
-kill STOP => $pid;
-print eval { $st->$name(sub { 0 }); 1 } ? "done\n" : $@->{code} . "\n";
-undef $st;
-kill CONT => $pid;
-print eval { $conn->get_library_version } ? "connected\n" : "lost: $@\n";
-EOP
-        is_deeply $got, { out => "68\nconnected\n", err => '', status => 0, signal => 0, hang => 0 },
-            "an abort by $name that is not answered" or diag explain $got;
-        kill CONT => $daemon->pid;
-    }
-    my $got = run_perl(<<'EOP', deadline => 60, args => [$daemon->uri, $daemon->pool_dir . '/source', $daemon->pid]);
-use strict; use warnings; use Sys::Virt;
-my ($uri, $path, $pid) = @ARGV;
-$| = 1;
-my $conn = Sys::Virt->new(uri => $uri);
-my $st = $conn->new_stream;
-$conn->get_storage_volume_by_path($path)->download($st, 0, 0);
-kill STOP => $pid;
-for my $call (qw(abort abort finish recv send)) {
-    my @args = $call eq 'recv' ? (my $data, 1) : $call eq 'send' ? ('x', 1) : ();
-    no strict 'refs';
-    print eval { &{"Sys::Virt::Stream::$call"}($st, @args); 1 } ? "done\n" : $@->{code} . " $@->{message}\n";
-}
-undef $st;
-kill CONT => $pid;
-print eval { $conn->get_library_version } ? "connected\n" : "lost: $@\n";
-EOP
-    my $closed = "9 operation failed: stream is closed\n";
-    is_deeply $got, {
-        out => "68 Timed out during operation: the abort has not been answered\n" . $closed x 4 . "connected\n",
-        err => '', status => 0, signal => 0, hang => 0,
-    }, 'an abort that is not answered, without a handler' or diag explain $got;
-    kill CONT => $daemon->pid;
 }
 
 done_testing;
