@@ -319,6 +319,8 @@ impl Stream {
         }
         let stream = self.clone();
         bounded(ANSWER, move || work(&stream)).ok_or_else(|| {
+            // That abort is under way: another must not follow it.
+            self.held.ended.store(true, Ordering::Relaxed);
             self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
             Error::unanswered()
         })
