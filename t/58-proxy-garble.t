@@ -8,10 +8,10 @@ use warnings;
 use POSIX ();
 use Test::More;
 use lib 't/lib';
+BEGIN { $ENV{LIBVIRT_LOG_OUTPUTS} = '4:stderr' }    # libvirt warns of what it can't place
 use StreamTest qw(libvirtd);
 use StreamTest::Proxy;
 
-$ENV{LIBVIRT_LOG_OUTPUTS} = '4:stderr';    # libvirt's warnings are expected here
 my $daemon = daemon();
 my $content = pattern(900_000);
 $daemon->volume('source', undef, $content);
