@@ -8,7 +8,7 @@ use warnings;
 use POSIX ();
 use Test::More;
 use lib 't/lib';
-BEGIN { $ENV{LIBVIRT_LOG_OUTPUTS} = '4:stderr' }    # libvirt warns of what it can't place
+BEGIN { $ENV{LIBVIRT_LOG_OUTPUTS} = '4:file:/dev/null' }    # libvirt warns of what it can't place
 use StreamTest qw(libvirtd);
 use StreamTest::Proxy;
 
