@@ -142,7 +142,7 @@ for (1 .. 500) {
 EOP
 for my $way (qw(download upload)) {
     my $path = $daemon->pool_dir . ($way eq 'download' ? '/source' : '/target');
-    ok_perl($EVENTS, "Sys::Virt::Error\n", "$way by events: killed", deadline => 60,
+    ok_perl($EVENTS, "Sys::Virt::Error\n", "$way by events: killed",
         args => [$daemon->uri, $path, $way, $daemon->pid]);
     $daemon->kill;
     $daemon->launch;
@@ -184,14 +184,14 @@ EOP
     for my $name (qw(send send_hole send_all finish abort drop), 'a hole by sparse_send_all',
         map { "$_, with a callback" } 'sending without a block', 'finish', 'abort') {
         for my $way ($name =~ /finish|abort|drop/ ? qw(upload download) : 'upload') {
-            my $got = run_perl($PIPE, deadline => 60, args => [$daemon->uri, $daemon->pool_dir, $name, $way, $daemon->pid, 0]);
+            my $got = run_perl($PIPE, args => [$daemon->uri, $daemon->pool_dir, $name, $way, $daemon->pid, 0]);
             is_deeply $got, { out => "Sys::Virt::Error\nno signal\n", err => '', status => 0, signal => POSIX::SIGPIPE(), hang => 0 },
                 "killed, $way: $name" or diag explain $got;
             $daemon->kill;
             $daemon->launch;
         }
     }
-    my $got = run_perl($PIPE, deadline => 60, args => [$daemon->uri, $daemon->pool_dir, 'send', 'upload', $daemon->pid, 1]);
+    my $got = run_perl($PIPE, args => [$daemon->uri, $daemon->pool_dir, 'send', 'upload', $daemon->pid, 1]);
     like $got->{out}, qr/\ASys::Virt::Error\n.*lives\n\z/s, 'a handler of the program\'s own stays';
     $daemon->kill;
     $daemon->launch;

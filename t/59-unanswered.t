@@ -46,8 +46,7 @@ my %code = (
 kill STOP => $pid;
 my $ran = 0;
 $SIG{ALRM} = sub { $ran++; die "alarm\n" };
-alarm 1;
-eval { $code{$name}->(); 1 } and print "ended\n" or print $@;
+eval { alarm 1; $code{$name}->(); 1 } and print "ended\n" or print $@;
 print $ran ? "ran\n" : "not run\n";
 kill CONT => $pid;
 print eval { $st->recv(my $data, 10); 1 } ? "still open\n" : "over\n";
