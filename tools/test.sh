@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the module and runs all its tests, after installing what they need.
 # With SYS_VIRT_STREAM_TEST_ALL=1 a test that would skip fails instead.
-# So many files run side by side, as most of them wait most of the time: JOBS=6.
+# Six files run side by side, since most of them wait most of the time; JOBS sets another number.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/needs.sh
