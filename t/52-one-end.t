@@ -30,7 +30,8 @@ my $all = $name eq 'send_all';
 my $st = $conn->new_stream($all ? Sys::Virt::Stream::NONBLOCK : 0);
 $conn->get_storage_volume_by_path($path)->upload($st, 0, 0);
 $SIG{ALRM} = sub { die "alarm\n" };
-print eval { alarm 1 if !$all; $st->$name($all ? sub { 0 } : ()); 1 } ? "ended\n" : !ref $@ ? $@ : $@->{code} == 68 ? "limit\n" : "$@\n";
+print eval { alarm 1 if !$all; $st->$name($all ? sub { 0 } : ()); 1 } ? "ended\n"
+    : !ref $@ ? $@ : $@->{code} == 68 ? "limit\n" : "$@\n";
 undef $st;
 POSIX::_exit(0);    # the connection would wait for an answer to its own end
 EOP

@@ -62,7 +62,8 @@ SKIP: {
     if (!$pid) {
         close $typed;
         open STDIN, '<&', $input and open STDOUT, '>', "$dir/console"
-            and exec { $^X } $^X, (map { "-I$_" } grep { !ref } @INC), 'examples/console.pl', $daemon->uri, $guest->get_name;
+            and exec { $^X } $^X, (map { "-I$_" } grep { !ref } @INC), 'examples/console.pl',
+                $daemon->uri, $guest->get_name;
         POSIX::_exit(127);
     }
     close $input;
