@@ -118,7 +118,7 @@ for my $kind ('local', 'remote', 'local, perl loop', 'remote, perl loop') {
         my $own = $forgotten
             ? "$program my \$st = opened(); $text"
             : "$program { my \$st = opened(); sub { $code }->(); print \"\\nalive \$Some::Guard::alive\\n\"; eval { \$st->remove_callback } if \$st && '$what' =~ /then removed|finished/; }";
-        my $got = run_perl($own, args => [$daemon->uri, $kind], deadline => 60);
+        my $got = run_perl($own, args => [$daemon->uri, $kind]);
         my $status = $what =~ /die in itself/ ? $got->{status} : 0;
         is_deeply [@$got{qw(err status signal hang)}], ['', $status, 0, 0], "$kind: $what: an ordinary end" or diag explain $got;
         is scalar(() = $got->{out} =~ /freed/g), $guards, "$kind: $what: freed once";
@@ -129,7 +129,7 @@ for my $kind ('local', 'remote', 'local, perl loop', 'remote, perl loop') {
 subtest 'remove_callback after finish stays harmless' => sub {
     for my $kind ('local', 'remote') {
         ok_perl("$program my \$st = opened(); held(\$st); drained(\$st); \$st->finish; print 'back ', scalar(my \@back = \$st->remove_callback), qq{\n};",
-            "freed\nback 0\n", $kind, args => [$daemon->uri, $kind], deadline => 60);
+            "freed\nback 0\n", $kind, args => [$daemon->uri, $kind]);
     }
 };
 
