@@ -180,7 +180,7 @@ my %hole = (
 # A length is read from its text there, as the C binding does: "-Inf" is no number.
 delete $hole{'minus infinite'} if !defined $Config{use64bitall};
 for my $what (rust() ? sort keys %hole : ()) {
-    my $got = run_perl($holes, args => [$daemon->uri, $what], deadline => 10, switches => []);
+    my $got = run_perl($holes, args => [$daemon->uri, $what], switches => []);
     is_deeply $got, { err => '', status => 0, signal => 0, hang => 0, out => $hole{$what} }, "a hole of $what"
         or diag explain $got;
 }

@@ -117,7 +117,7 @@ print "did $calls\n";
 CODE
 sub ok_child {
     my ($program, $least, $name, @args) = @_;
-    my $got = run_perl($program, args => [$daemon->uri, @args], deadline => 60, switches => [],
+    my $got = run_perl($program, args => [$daemon->uri, @args], switches => [],
         env => { STREAM_TEST_FOLDER => $folder });
     my ($calls) = $got->{out} =~ /^did (\d+)$/m;
     is_deeply [@$got{qw(signal hang status)}], [0, 0, 0], "$name: no signal, no hang"

@@ -139,7 +139,7 @@ my $want = sha_file($down->{path}) . " alive\n";
 for my $end (sort keys %end) {
     for my $where ('between calls', 'inside a handler', 'inside a callback') {
         next if $where ne 'between calls' && $end !~ /^(?:exit|uncaught|_exit|exec|DESTROY|its own undef)$/;
-        my $got = run_perl($fork, args => [$daemon->uri, $where, $end{$end}], deadline => 15);
+        my $got = run_perl($fork, args => [$daemon->uri, $where, $end{$end}]);
         is_deeply [@$got{qw(out err status signal hang)}], [$want, '', 0, 0, 0], "a child ends by $end, $where"
             or diag explain $got;
     }
@@ -176,7 +176,7 @@ BODY
 CODE
 for my $where (sort keys %last) {
     (my $own = $program) =~ s/BODY/END { print "end\\n" } $last{$where}/;
-    ok_perl($own, "end\n", "a program ends with a stream in $where", args => [$daemon->uri], deadline => 60);
+    ok_perl($own, "end\n", "a program ends with a stream in $where", args => [$daemon->uri]);
     ok within(60, sub { daemon_fds($daemon, $down->{path}) == 0 }), 'the daemon has let go';
 }
 ok $daemon->conn->get_library_version, 'the daemon goes on';

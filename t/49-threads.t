@@ -188,7 +188,7 @@ CODE
 );
 for my $what (sort keys %program) {
     my ($code, $out) = @{ $program{$what} };
-    ok_perl("$common$code", $out, $what, args => [$daemon->uri], deadline => 60);
+    ok_perl("$common$code", $out, $what, args => [$daemon->uri]);
 }
 ok $daemon->conn->get_library_version, 'the daemon goes on';
 

@@ -196,7 +196,7 @@ subtest 'between the chunks of a transfer' => sub {
 
 subtest 'exit' => sub {
     for my $call (qw(recv recv_all)) {
-        my $got = run_perl(<<'EOP', args => [$daemon->uri, $guest->get_name, $call], deadline => 60);
+        my $got = run_perl(<<'EOP', args => [$daemon->uri, $guest->get_name, $call]);
 use strict; use warnings; use Sys::Virt;
 my ($uri, $name, $call) = @ARGV;
 $| = 1;

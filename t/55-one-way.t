@@ -76,7 +76,7 @@ my $refusal = '38 cannot write to stream: Bad file descriptor';
 my %size = (download => length $content, 'sparse download' => (1 << 20) * 2 + 100_000);
 for my $kind ('download', 'sparse download', 'screenshot') {
     for my $flags (0, 1) {
-        my $got = run_perl($SEND, deadline => 60, args => [$daemon->uri, $daemon->pool_dir, $kind, $flags]);
+        my $got = run_perl($SEND, args => [$daemon->uri, $daemon->pool_dir, $kind, $flags]);
         my $size = $size{$kind} // ($got->{out} =~ /^send: (\d{4,})$/m)[0] // 'something';
         my $over = $kind eq 'screenshot' ? '1 internal error: stream is not open' : '9 operation failed: stream is closed';
         my @calls = sort 'send', 'send of nothing', 'send_hole', 'send_hole of nothing',
@@ -115,7 +115,7 @@ for my $kind ('upload', 'sparse upload') {
         my @calls = ('recv', 'recv into an element', $flags == 1 ? () : ('recv with a flag', 'recv_all', 'sparse_recv_all'));
         my $want = join '', map { ("$_: $said\n", /_all/ ? () : "$_: 4\n") } sort @calls;
         ok_perl($RECV, $want . "connected\n", "$kind, " . ('blocking', 'non-blocking', 'with a signal handler')[$flags],
-            deadline => 60, args => [$daemon->uri, $daemon->pool_dir, $kind, $flags]);
+            args => [$daemon->uri, $daemon->pool_dir, $kind, $flags]);
     }
 }
 

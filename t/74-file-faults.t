@@ -204,8 +204,7 @@ SKIP: {
         my $st = $daemon->conn->new_stream;
         $guest->open_console($st, undef, Sys::Virt::Domain::OPEN_CONSOLE_FORCE());
         local $SIG{ALRM} = sub { die "alarm\n" };
-        alarm 1;
-        is error_of(sub { $st->recv_file("$dir/console") }), "alarm\n", 'is left by an alarm';
+        is error_of(sub { alarm 1; $st->recv_file("$dir/console") }), "alarm\n", 'is left by an alarm';
         deadline();
         ok !-e "$dir/console", 'no file is left of nothing';
         $guest->destroy;

@@ -88,8 +88,7 @@ for my $name (sort keys %way) {
     my $st = $open->($daemon->conn);
     local $SIG{ALRM} = sub { $daemon->resume; die "alarm\n" };
     $daemon->pause;
-    alarm 1;
-    my $error = error_of(sub { $run->($st) });
+    my $error = error_of(sub { alarm 1; $run->($st) });
     $daemon->resume;
     deadline();
     is $error, "alarm\n", "$name: a daemon that does not answer";

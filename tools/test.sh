@@ -1,10 +1,11 @@
 #!/bin/sh
 # Builds the module and runs all its tests, after installing what they need.
 # With SYS_VIRT_STREAM_TEST_ALL=1 a test that would skip fails instead.
+# Six files run side by side, since most of them wait most of the time; JOBS sets another number.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/needs.sh
 needs test
 "$PERL" Makefile.PL
 make
-exec "$PERL" -S prove -b t/
+exec "$PERL" -S prove -b -j "${JOBS:-6}" t/

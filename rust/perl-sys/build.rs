@@ -3,8 +3,19 @@
 //! Environment: `PERL` (the perl; default `perl`), `PERL_XS_NAME` (the package,
 //! default `Sys::Virt::Stream`) and `PERL_XS_VERSION` (what its .pm says).
 
+#[allow(dead_code)]
+#[path = "src/shared.rs"]
+mod shared;
+
 use std::env;
+use std::fmt::Write;
+use std::mem::{size_of, MaybeUninit};
+use std::path::Path;
 use std::process::Command;
+
+const SOURCES: &[&str] = &[
+    "protect", "call", "around", "jobs", "handle", "data", "boot",
+];
 
 fn config(perl: &str, key: &str) -> String {
     let script = format!("use Config; print $Config{{{key}}} // ''");
@@ -16,22 +27,46 @@ fn config(perl: &str, key: &str) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
+/// Assertions in C that a structure there is laid out as the one in shared.rs.
+macro_rules! layout {
+    ($text:ident: $($c:ident = $rust:ty { $($field:ident),* })*) => { $(
+        let place = MaybeUninit::<$rust>::uninit();
+        let start = place.as_ptr();
+        let size = size_of::<$rust>();
+        writeln!($text, "_Static_assert(sizeof({0}) == {1}, \"{0}\");", stringify!($c), size).unwrap();
+        $(
+            // SAFETY: an address within `place` is taken, and nothing is read.
+            let at = unsafe { std::ptr::addr_of!((*start).$field) as usize } - start as usize;
+            writeln!(
+                $text,
+                "_Static_assert(offsetof({0}, {1}) == {2}, \"{0}.{1}\");",
+                stringify!($c), stringify!($field), at
+            )
+            .unwrap();
+        )*
+    )* };
+}
+
+fn layout() -> String {
+    let mut text = String::from("#include \"boundary.h\"\n");
+    layout! { text:
+        plx_job = shared::Job { code, what, args, argc, sv, value, uv, iv, nv, count, defined, error }
+        plx_answer = shared::Answer { verdict, iv, sv }
+        plx_ready = shared::Ready { next, left }
+        plx_attached = shared::Attached { drop, ready, slot }
+        plx_plain = shared::Plain { attached, start, len, flags }
+        plx_method = shared::Method { name, proto, usage, min, max, entry, plain, shape, most }
+        plx_constant = shared::Constant { name, value }
+        plx_table = shared::Table { enter, methods, nmethods, constants, nconstants, reentrant }
+    }
+    text
+}
+
 fn main() {
     for key in ["PERL", "PERL_XS_NAME", "PERL_XS_VERSION"] {
         println!("cargo:rerun-if-env-changed={key}");
     }
-    for file in [
-        "boundary.h",
-        "plain.h",
-        "protect.c",
-        "around.c",
-        "jobs.c",
-        "handle.c",
-        "data.c",
-        "boot.c",
-    ] {
-        println!("cargo:rerun-if-changed=src/{file}");
-    }
+    println!("cargo:rerun-if-changed=src");
     let perl = env::var("PERL").unwrap_or_else(|_| "perl".into());
     let package = env::var("PERL_XS_NAME").unwrap_or_else(|_| "Sys::Virt::Stream".into());
     let version = env::var("PERL_XS_VERSION").unwrap_or_else(|_| env!("CARGO_PKG_VERSION").into());
@@ -40,15 +75,13 @@ fn main() {
     // Another perl, or the same one built anew, has another of these.
     println!("cargo:rerun-if-changed={core}/config.h");
 
-    println!("cargo:rustc-check-cfg=cfg(iv64)");
-    if config(&perl, "ivsize") == "8" {
-        println!("cargo:rustc-cfg=iv64");
-    }
-
     println!("cargo:rustc-check-cfg=cfg(multiplicity)");
     if config(&perl, "usemultiplicity") == "define" {
         println!("cargo:rustc-cfg=multiplicity");
     }
+
+    let layouts = Path::new(&env::var("OUT_DIR").unwrap()).join("layout.c");
+    std::fs::write(&layouts, layout()).unwrap();
 
     let mut build = cc::Build::new();
     for key in ["ccflags", "optimize"] {
@@ -64,9 +97,9 @@ fn main() {
         .warnings(true)
         .extra_warnings(false)
         .pic(true)
-        .files(
-            ["protect", "around", "jobs", "handle", "data", "boot"].map(|f| format!("src/{f}.c")),
-        )
+        .include("src")
+        .files(SOURCES.iter().map(|name| format!("src/{name}.c")))
+        .file(&layouts)
         .compile("plx");
 
     // Test programs have a libperl linked, which is there; the module finds its perl in the

@@ -129,7 +129,7 @@ sub rust {
 # A signal that ends the process also ends a call that never returns, which no
 # Perl handler could. A file takes seconds: this only has to beat "for ever".
 sub deadline {
-    alarm($_[0] || $ENV{SYS_VIRT_STREAM_TEST_DEADLINE} || 300);
+    alarm($_[0] || $ENV{SYS_VIRT_STREAM_TEST_DEADLINE} || 600);
     return;
 }
 

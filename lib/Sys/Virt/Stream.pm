@@ -23,14 +23,15 @@ sub _new {
     return bless Sys::Virt::Stream::_new_obj($params{connection}, $params{flags}), $class;
 }
 
-my @globs;    # of our own subs, which have their names from them
+our $loaded;    # also where this file is loaded again
 
-if ($implementation eq 'rust') {
+if ($implementation eq 'rust' && !$loaded) {
     XSLoader::load(__PACKAGE__, $VERSION);
     # The library's boot function is Rust's, which no exception may cross: it only brings
     # the XSUB that can refuse this perl, or this version.
-    __PACKAGE__->_install($VERSION);
+    __PACKAGE__->can('_install')->(__PACKAGE__, $VERSION);
     delete $Sys::Virt::Stream::{_install};
+    $loaded = 1;
 
     no warnings 'once';
     *new = sub {
@@ -63,8 +64,9 @@ sub _take_over {
     my $install = sub {
         _put("Sys::Virt::Stream::$_", $own{$_}) for keys %own;
         return unless defined &Sys::Virt::_open;    # the boot has failed
-        _guard_event_loops();
-        _see_openings();
+        require Sys::Virt::Event;                   # Sys::Virt does not, and it must not come later
+        _call_once_at_a_time();
+        _surround();
         _stay_in_thread();
     };
     if (defined &Sys::Virt::_open) {
@@ -82,8 +84,7 @@ sub _take_over {
         my $load = $file =~ /[\n"]/ ? \&XSLoader::bootstrap_inherit
             : eval qq{package $package;\n#line $line "$file"\nsub { XSLoader::load(\@_) }};
         # The boot would say that it redefines what stands here, so nothing does.
-        push @globs, do { no strict 'refs'; map { \*$_ } keys %own };
-        delete @Sys::Virt::Stream::{ keys %own };
+        { no strict 'refs'; undef *{"Sys::Virt::Stream::$_"} for keys %own }
         my @result;
         my $booted = eval { @result = &$load; 1 };
         my $error  = $@;
@@ -104,53 +105,21 @@ sub _put {
     return;
 }
 
-# No exception may cross libvirt's frames: neither one thrown by an event loop
-# written in Perl, nor one by an event callback under libvirt's loop.
-sub _guard_event_loops {
+# A loop in Perl may be run from within a callback. libvirt counts on its not being
+# called for the same watch or timer again before it has returned.
+sub _call_once_at_a_time {
     no strict 'refs';
-    require Sys::Virt::Event;    # Sys::Virt does not, and it must not come later
-    my $change = sub {
-        my ($sub, $wrap) = @_;
-        # Sys::Virt has what a loop inherits in EventImpl since 9.5, and before that in Event.
-        my ($name) = grep { defined &$_ } map { "Sys::Virt::${_}::$sub" } qw(EventImpl Event);
-        _put($name, $wrap->(\&$name)) if $name;
-    };
-
-    $change->(run_default => \&_relay);
-    # A loop may be run from within a callback. libvirt counts on its not being
-    # called for the same watch or timer again before it has returned.
-    for my $sub (qw(_run_handle_callback_helper _run_timeout_callback_helper)) {
-        $change->($sub => sub {
-            my $relay = _relay($_[0]);
-            my %running;
-            return sub {
-                return if $running{ $_[0] };
-                local $running{ $_[0] } = 1;
-                return &$relay;
-            };
+    for my $name (map { ("Sys::Virt::${_}::_run_handle_callback_helper",
+                         "Sys::Virt::${_}::_run_timeout_callback_helper") } qw(Event EventImpl)) {
+        next unless defined &$name;
+        my $original = "${name}_of_libvirt";
+        *$original = \&$name;
+        my %running;
+        _put($name, sub {
+            return if $running{ $_[0] };
+            local $running{ $_[0] } = 1;
+            return &$original;
         });
-    }
-    for my $kind (qw(handle timeout)) {
-        $change->("_add_$kind" => sub { return _guarded($_[0], 1) });
-        $change->($_ => sub { return _guarded($_[0], 0) }) for "_update_$kind", "_remove_$kind";
-    }
-    return;
-}
-
-# What a stream was opened for says which way its data goes: libvirt itself does not
-# always look, and then waits for ever, loses what is sent, or crashes.
-sub _see_openings {
-    my %ways = (    # whether it receives, and whether it sends
-        'Domain::open_console' => [1, 1],
-        'Domain::open_channel' => [1, 1],
-        'Domain::screenshot'   => [1, 0],
-        'StorageVol::download' => [1, 0],
-        'StorageVol::upload'   => [0, 1],
-    );
-    no strict 'refs';
-    for my $opener (keys %ways) {
-        my $name = "Sys::Virt::$opener";
-        _put($name, _opener(\&$name, @{ $ways{$opener} })) if defined &$name;
     }
     return;
 }
@@ -167,7 +136,7 @@ sub _stay_in_thread {
     return;
 }
 
-END { _release_callbacks() if $implementation eq 'rust' }
+END { _release_callbacks() if $loaded }
 
 1;
 

@@ -1,8 +1,8 @@
 //! libvirt's own errors for what a call refuses.
 
 use crate::stream::ready;
-use crate::{Error, Stream};
-use std::os::raw::{c_char, c_int, c_void};
+use crate::Error;
+use std::os::raw::c_char;
 use std::ptr;
 use virt_sys as sys;
 
@@ -25,44 +25,7 @@ pub enum Call {
     Abort,
 }
 
-unsafe extern "C" fn no_sink(
-    _: sys::virStreamPtr,
-    _: *const c_char,
-    _: usize,
-    _: *mut c_void,
-) -> c_int {
-    -1
-}
-
-unsafe extern "C" fn no_source(
-    _: sys::virStreamPtr,
-    _: *mut c_char,
-    _: usize,
-    _: *mut c_void,
-) -> c_int {
-    -1
-}
-
 impl Call {
-    /// The error that libvirt's loops give for a stream that does not block;
-    /// they abort it. (Where it does block after all, the handler fails.)
-    pub fn nonblocking(self, stream: &Stream) -> Error {
-        let error = stream.answered(move |stream| {
-            let null = ptr::null_mut();
-            // SAFETY: the stream is alive while `stream` is.
-            stream.held.sigpipe.held(|| unsafe {
-                match self {
-                    Call::SendAll | Call::SparseSendAll => {
-                        sys::virStreamSendAll(stream.raw(), Some(no_source), null)
-                    }
-                    _ => sys::virStreamRecvAll(stream.raw(), Some(no_sink), null),
-                }
-            });
-            Error::last()
-        });
-        error.unwrap_or_else(|unanswered| unanswered)
-    }
-
     /// The error that this call gives for what is no stream.
     pub fn refusal(self) -> Error {
         ready();

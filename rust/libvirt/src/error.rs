@@ -42,7 +42,7 @@ impl Error {
     }
 
     /// Whether the stream's driver has no such call; an unopened stream has no driver.
-    pub(crate) fn is_unsupported(&self) -> bool {
+    pub fn is_unsupported(&self) -> bool {
         self.code == virt_sys::VIR_ERR_NO_SUPPORT as i32
     }
 
@@ -79,25 +79,25 @@ impl Error {
     }
 
     /// What libvirt says of a stream that has been aborted.
-    pub(crate) fn closed() -> Error {
+    pub fn closed() -> Error {
         let message = b"operation failed: stream is closed".to_vec();
         Error::of_streams(virt_sys::VIR_ERR_OPERATION_FAILED, message)
     }
 
     /// What libvirt says where it knows by itself that a stream goes one way only.
-    pub(crate) fn one_way(what: &str) -> Error {
+    pub fn one_way(what: &str) -> Error {
         let mut message = format!("cannot {} stream: ", what).into_bytes();
         message.extend_from_slice(&reason(libc::EBADF));
         Error::of_streams(virt_sys::VIR_ERR_SYSTEM_ERROR, message)
     }
 
-    pub(crate) fn unanswered() -> Error {
+    pub fn unanswered() -> Error {
         let message = b"Timed out during operation: the abort has not been answered".to_vec();
         Error::of_streams(virt_sys::VIR_ERR_OPERATION_TIMEOUT, message)
     }
 
     /// What libvirt says of a second callback on a stream of a daemon's.
-    pub(crate) fn second_callback() -> Error {
+    pub fn second_callback() -> Error {
         let message = b"internal error: multiple stream callbacks not supported".to_vec();
         Error {
             domain: virt_sys::VIR_FROM_RPC as i32,
@@ -112,6 +112,14 @@ impl Error {
             length
         );
         Error::of_streams(virt_sys::VIR_ERR_INVALID_ARG, message.into_bytes())
+    }
+
+    /// What is said of a stream in a child of the process that opened it.
+    pub fn inherited() -> Error {
+        let message = b"Requested operation is not valid: the stream belongs to the process \
+            that made it"
+            .to_vec();
+        Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message)
     }
 
     /// No memory for `bytes` bytes.

@@ -1,6 +1,7 @@
 //! Event callbacks. libvirt is given a number, never an address: whatever it
 //! does with it, and however late, a number can be looked up in vain.
 
+use crate::reference::Process;
 use crate::stream::check;
 use crate::{Error, Stream};
 use std::os::raw::{c_int, c_void};
@@ -33,7 +34,7 @@ unsafe extern "C" fn dispatch(_: sys::virStreamPtr, events: c_int, number: *mut 
 /// Drop takes it out of the loop.
 pub struct Readable {
     timer: c_int,
-    pid: libc::pid_t,
+    process: Process,
 }
 
 unsafe extern "C" fn readable(_: c_int, number: *mut c_void) {
@@ -47,16 +48,14 @@ impl Readable {
         let opaque = number as *mut c_void;
         // SAFETY: a number that nobody follows, so there is nothing to free.
         let timer = unsafe { sys::virEventAddTimeout(0, Some(readable), opaque, None) };
-        // SAFETY: getpid has no conditions.
-        let pid = unsafe { libc::getpid() };
-        (timer >= 0).then_some(Readable { timer, pid })
+        let process = Process::this();
+        (timer >= 0).then_some(Readable { timer, process })
     }
 }
 
 impl Drop for Readable {
     fn drop(&mut self) {
-        // SAFETY: getpid has no conditions.
-        if self.pid == unsafe { libc::getpid() } {
+        if self.process == Process::this() {
             // SAFETY: the timer is ours, and removed here only.
             unsafe { sys::virEventRemoveTimeout(self.timer) };
         }
@@ -65,10 +64,6 @@ impl Drop for Readable {
 
 impl Stream {
     pub fn add_callback(&self, events: i32, number: usize) -> Result<(), Error> {
-        if self.held.called_back.load(Ordering::Relaxed) && self.is_remote() {
-            // Asked for a second, libvirt refuses, and keeps the stream for good.
-            return Err(Error::second_callback());
-        }
         // SAFETY: the stream is alive while `self` is; the opaque pointer is a
         // number that nobody follows, so there is nothing to free.
         check(unsafe {
@@ -79,20 +74,7 @@ impl Stream {
                 number as *mut c_void,
                 None,
             )
-        })?;
-        self.held.called_back.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Whether a daemon is behind the open stream: only such a one knows of flags for
-    /// receiving, and refuses one that there is not.
-    pub(crate) fn is_remote(&self) -> bool {
-        let no_such_flag = 1 << 31;
-        let mut nothing = 0;
-        // SAFETY: the stream is alive while `self` is; no byte is asked for.
-        let tried =
-            check(unsafe { sys::virStreamRecvFlags(self.raw(), &mut nothing, 0, no_such_flag) });
-        matches!(tried, Err(e) if e.code == sys::VIR_ERR_INVALID_ARG as i32)
+        })
     }
 
     pub fn update_callback(&self, events: i32) -> Result<(), Error> {
@@ -102,8 +84,6 @@ impl Stream {
 
     pub fn remove_callback(&self) -> Result<(), Error> {
         // SAFETY: the stream is alive while `self` is.
-        check(unsafe { sys::virStreamEventRemoveCallback(self.raw()) })?;
-        self.held.called_back.store(false, Ordering::Relaxed);
-        Ok(())
+        check(unsafe { sys::virStreamEventRemoveCallback(self.raw()) })
     }
 }

@@ -3,23 +3,26 @@
 //! It knows nothing of Perl. Every call returns libvirt's own error as a value,
 //! taken on the thread that made the call.
 
-#![deny(unsafe_op_in_unsafe_fn)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
+mod aside;
 mod call;
 mod error;
 mod event;
-mod held;
 mod identity;
+mod reference;
 mod sigpipe;
 mod stream;
-mod watch;
+#[cfg(test)]
+mod tests;
 
+pub use aside::{end_idle, Deaf, Nudges, Outcome, Wait, PATIENCE};
 pub use call::Call;
 pub use error::{reason, Error};
 pub use event::{on_event, Readable};
 pub use identity::Connection;
+pub use reference::{keeping_errno, Process, Taken};
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
-pub use watch::{end_idle, keep_to_one_thread, watched, Meanwhile};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
 pub const RECV_STOP_AT_HOLE: u32 = virt_sys::VIR_STREAM_RECV_STOP_AT_HOLE;

@@ -1,13 +1,11 @@
-//! A stream's calls.
+//! A stream's calls, each as libvirt has it.
 
-use crate::held::{self, Held, Refused};
 use crate::identity::{Connection, Identified};
-use crate::watch::{bounded, keeps_to_one_thread, ANSWER, PATIENCE};
+use crate::reference::{Reference, Taken};
 use crate::Error;
 use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int};
 use std::ptr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 use virt_sys as sys;
 
@@ -43,39 +41,38 @@ pub enum Sent {
     WouldBlock,
 }
 
-/// A stream. Clones are the same stream.
+/// A stream of libvirt's. Clones are the same stream; any thread may call it.
 #[derive(Clone)]
-pub struct Stream {
-    pub(crate) held: Arc<Held>,
-}
+pub struct Stream(pub(crate) Arc<Reference>);
 
 impl Stream {
     /// A new stream of `connection`.
-    pub fn new(connection: Option<Connection>, flags: u32) -> Result<Stream, Error> {
+    pub fn new(connection: Option<Connection>, flags: u32) -> Result<(Stream, Taken), Error> {
         ready();
         let conn = connection.map_or(ptr::null_mut(), |c| c.into_ptr());
         // SAFETY: a live connection, or NULL, which libvirt refuses.
         let raw = unsafe { sys::virStreamNew(conn, flags) };
         match ptr::NonNull::new(raw) {
-            Some(raw) => Ok(Stream {
-                held: Arc::new(Held::new(raw, connection)),
-            }),
+            Some(raw) => Ok(Stream::of(raw, connection)),
             None => Err(Error::last()),
         }
     }
 
-    /// Takes over the stream at `address`, if there is one. Where another value
-    /// holds it already, this one takes a reference of its own instead.
-    pub fn adopt(address: isize) -> Option<Stream> {
+    /// Takes over the stream at `address`, if there is one. Where this thread has another
+    /// object made of it, this one takes a reference of its own instead.
+    pub fn adopt(address: isize) -> Option<(Stream, Taken)> {
         ready();
         let raw = Identified::<sys::_virStream>::at(address)?;
-        if held::somewhere(address) {
+        if Taken::is(address as usize) {
             // SAFETY: known to be a live stream.
             unsafe { sys::virStreamRef(raw.into_ptr()) };
         }
-        ptr::NonNull::new(raw.into_ptr()).map(|raw| Stream {
-            held: Arc::new(Held::new(raw, None)),
-        })
+        ptr::NonNull::new(raw.into_ptr()).map(|raw| Stream::of(raw, None))
+    }
+
+    fn of(raw: ptr::NonNull<sys::_virStream>, connection: Option<Connection>) -> (Stream, Taken) {
+        let taken = Taken::new(raw.as_ptr() as usize);
+        (Stream(Arc::new(Reference::new(raw, connection))), taken)
     }
 
     /// What a Perl object has in its slot.
@@ -84,18 +81,30 @@ impl Stream {
     }
 
     pub(crate) fn raw(&self) -> sys::virStreamPtr {
-        self.held.raw.as_ptr()
+        self.0.raw.as_ptr()
     }
 
-    /// Receives into `space`; `flags` as virStreamRecvFlags takes them.
+    /// Whether a fork has left the stream to the parent process.
+    pub fn is_inherited(&self) -> bool {
+        self.0.is_inherited()
+    }
+
+    /// Whether a daemon is behind the open stream: only such a one knows of flags for
+    /// receiving, and refuses one that there is not.
+    pub fn is_remote(&self) -> bool {
+        let no_such_flag = 1 << 31;
+        let tried = self.recv(&mut [], no_such_flag);
+        matches!(tried, Err(e) if e.code == sys::VIR_ERR_INVALID_ARG as i32)
+    }
+
+    /// Whether some call has opened it. (Every open stream has another error for this
+    /// one, which changes nothing without a callback.)
+    pub fn is_opened(&self) -> bool {
+        !matches!(self.update_callback(0), Err(e) if e.is_unsupported())
+    }
+
+    /// virStreamRecv, or virStreamRecvFlags where there are flags.
     pub fn recv(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
-        if self.refuse(Refused::RECV | Refused::LATE)? && self.is_remote() {
-            return self.recv_late(space, flags);
-        }
-        self.recv_now(space, flags)
-    }
-
-    fn recv_now(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
         let start = space.as_mut_ptr() as *mut c_char;
         // SAFETY: the stream is alive while `self` is; libvirt writes at most
         // as many bytes as it is told.
@@ -109,100 +118,65 @@ impl Stream {
         match got {
             -2 => Ok(Received::WouldBlock),
             -3 => Ok(Received::AtHole),
-            got if got < 0 => {
-                let error = Error::last();
-                if flags != 0 && error.is_unsupported() {
-                    self.held.no_holes.store(true, Ordering::Relaxed);
-                }
-                Err(error)
-            }
+            got if got < 0 => Err(Error::last()),
             got => Ok(Received::Data(got as usize)),
         }
     }
 
-    /// Receives from a stream that has ended.
-    #[cold]
-    fn recv_late(&self, space: &mut [MaybeUninit<u8>], flags: u32) -> Result<Received, Error> {
-        let want = space.len().min(CHUNK);
-        let (got, bytes) = self.late(move |stream| {
-            let mut bytes = vec![MaybeUninit::uninit(); want];
-            stream.recv_now(&mut bytes, flags).map(|got| (got, bytes))
-        })??;
-        space[..want].copy_from_slice(&bytes);
+    /// Receives at most `want` bytes, behind what `buffer` holds.
+    pub fn recv_onto(
+        &self,
+        buffer: &mut Vec<u8>,
+        want: usize,
+        flags: u32,
+    ) -> Result<Received, Error> {
+        let len = buffer.len();
+        buffer.try_reserve(want).map_err(|_| Error::memory(want))?;
+        let got = self.recv(&mut buffer.spare_capacity_mut()[..want], flags)?;
+        if let Received::Data(more) = got {
+            // SAFETY: libvirt has written so many bytes more.
+            unsafe { buffer.set_len(len + more) };
+        }
         Ok(got)
     }
 
-    /// Whether `recv` can be asked to stop at holes, as far as is known.
-    pub fn tells_holes(&self) -> bool {
-        !self.held.no_holes.load(Ordering::Relaxed)
-    }
-
-    /// Receives at most `want` bytes into a buffer of its own; memory follows
-    /// what is written. `buffer` is one to use again.
-    pub fn recv_owned(
-        &self,
-        mut buffer: Vec<u8>,
-        want: usize,
-        flags: u32,
-    ) -> Result<(Received, Vec<u8>), Error> {
-        buffer.clear();
-        buffer
-            .try_reserve_exact(want)
-            .map_err(|_| Error::memory(want))?;
-        let got = self.recv(&mut buffer.spare_capacity_mut()[..want], flags)?;
-        if let Received::Data(len) = got {
-            // SAFETY: libvirt has written the first `len` bytes.
-            unsafe { buffer.set_len(len) };
-        }
-        Ok((got, buffer))
-    }
-
     /// The same for who wants much, in few pieces: what belongs to a full packet, and
-    /// further blocks, as long as they are whole.
+    /// further blocks, as long as they are whole. `buffer` is empty.
     pub fn recv_blocks(
         &self,
-        buffer: Vec<u8>,
+        buffer: &mut Vec<u8>,
         want: usize,
         flags: u32,
-    ) -> Result<(Received, Vec<u8>), Error> {
-        let (mut got, mut buffer) = self.recv_owned(buffer, want, flags)?;
+    ) -> Result<Received, Error> {
+        let mut got = self.recv_onto(buffer, want, flags)?;
         while let Received::Data(last) = got {
             let len = buffer.len();
             if len == want || last == 0 || (last != CHUNK && len % BLOCK != 0) {
                 break;
             }
-            got = self.recv(&mut buffer.spare_capacity_mut()[..want - len], flags)?;
-            if let Received::Data(more) = got {
-                // SAFETY: libvirt has written so many bytes more.
-                unsafe { buffer.set_len(len + more) }
-            }
+            got = self.recv_onto(buffer, want - len, flags)?;
         }
         // What ended it with data at hand will say so again.
-        let got = match buffer.len() {
+        Ok(match buffer.len() {
             0 => got,
             len => Received::Data(len),
-        };
-        Ok((got, buffer))
+        })
     }
 
-    /// Sends from `bytes`.
+    /// virStreamSend.
     #[inline(always)]
     pub fn send(&self, bytes: &[u8]) -> Result<Sent, Error> {
-        self.refuse(Refused::SEND)?;
         let start = bytes.as_ptr() as *const c_char;
         // SAFETY: the stream is alive while `self` is.
-        let sent = self
-            .held
-            .sigpipe
-            .held(|| unsafe { sys::virStreamSend(self.raw(), start, bytes.len()) });
-        match sent {
+        let send = || unsafe { sys::virStreamSend(self.raw(), start, bytes.len()) };
+        match self.0.sigpipe.held(send) {
             -2 => Ok(Sent::WouldBlock),
             sent if sent < 0 => Err(Error::last()),
             sent => Ok(Sent::Data(sent as usize)),
         }
     }
 
-    /// The length of the hole that the stream is at.
+    /// virStreamRecvHole: the length of the hole that the stream is at.
     pub fn recv_hole(&self, flags: u32) -> Result<i64, Error> {
         let mut length = 0;
         // SAFETY: the stream is alive while `self` is.
@@ -210,177 +184,35 @@ impl Stream {
         check(rc).map(|()| length)
     }
 
+    /// virStreamSendHole. The length is greater than 0, or the stream not open: a daemon
+    /// that is sent another may never answer again.
     pub fn send_hole(&self, length: i64, flags: u32) -> Result<(), Error> {
-        if length < 0 {
-            return Err(Error::hole(length)); // the daemon would be left waiting
-        }
-        if self.has_ended() {
-            // A local stream that has ended has nothing left to put the hole in,
-            // and libvirt does not look: another call says what it should.
-            self.recv(&mut [], 0)?;
-        }
-        self.refuse(Refused::SEND)?;
-        if length == 0 && self.is_open() {
-            return Ok(()); // nothing to skip; a daemon that is told may never answer again
-        }
-        // SAFETY: the stream is alive while `self` is.
-        check(
-            self.held
-                .sigpipe
-                .held(|| unsafe { sys::virStreamSendHole(self.raw(), length, flags) }),
-        )
+        self.held(|raw| unsafe { sys::virStreamSendHole(raw, length, flags) })
     }
 
-    /// Another call has opened it. Where that is for one direction only, calls for
-    /// the other are refused from now on, and not left to the other side.
-    pub fn opened(&self, receives: bool, sends: bool) {
-        let recv = if receives { 0 } else { Refused::RECV };
-        let send = if sends { 0 } else { Refused::SEND };
-        self.held.refused.store(recv | send, Ordering::Relaxed);
-        self.held.ended.store(false, Ordering::Relaxed);
-        self.held.called_back.store(false, Ordering::Relaxed);
-        self.held.opened.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it is known to be open.
-    pub fn is_active(&self) -> bool {
-        self.held.opened.load(Ordering::Relaxed) && !self.has_ended()
-    }
-
-    /// Whether `finish` or `abort` has been called on it since it was opened.
-    pub fn has_ended(&self) -> bool {
-        self.held.ended.load(Ordering::Relaxed)
-    }
-
-    /// Whether it has ended, or is about to.
-    pub fn is_over(&self) -> bool {
-        self.has_ended() || self.held.refused.load(Ordering::Relaxed) & Refused::CUT != 0
-    }
-
-    /// Whether the stream is open, and so ends now. What libvirt says of one that has
-    /// ended is better than a refusal.
-    fn ending(&self) -> bool {
-        let ends = self.is_open();
-        self.held.ended.store(ends, Ordering::Relaxed);
-        if ends {
-            self.held.refused.fetch_and(Refused::CUT, Ordering::Relaxed);
-            self.held.refused.fetch_or(Refused::LATE, Ordering::Relaxed);
-        }
-        ends
-    }
-
+    /// virStreamFinish.
     pub fn finish(&self) -> Result<(), Error> {
-        if self.refuse(Refused::LATE)? && self.is_remote() {
-            return self.late(|stream| stream.end_by(sys::virStreamFinish))?;
-        }
-        self.ending();
-        self.end_by(sys::virStreamFinish)
+        self.held(|raw| unsafe { sys::virStreamFinish(raw) })
     }
 
-    /// Makes a call that ends it: virStreamFinish or virStreamAbort.
-    fn end_by(&self, end: unsafe extern "C" fn(sys::virStreamPtr) -> c_int) -> Result<(), Error> {
-        // SAFETY: the stream is alive while `self` is, which is all that the two need.
-        check(self.held.sigpipe.held(|| unsafe { end(self.raw()) }))
-    }
-
-    /// Makes a call on a stream that has ended, which has an answer, or none at all. One
-    /// that can't be made from another thread is not made.
-    fn late<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Stream) -> T + Send + 'static,
-    ) -> Result<T, Error> {
-        if keeps_to_one_thread() {
-            return Err(Error::closed());
-        }
-        self.answered(work)
-    }
-
-    /// Aborts the stream. A daemon that has lost sight of it never answers: after some
-    /// seconds that is the error.
+    /// virStreamAbort.
     pub fn abort(&self) -> Result<(), Error> {
-        if self.refuse(Refused::LATE)? && self.is_remote() {
-            return self.late(|stream| stream.end_by(sys::virStreamAbort))?;
-        }
-        if !self.ending() {
-            return self.end_by(sys::virStreamAbort);
-        }
-        self.answered(|stream| stream.end_by(sys::virStreamAbort))
-            .and_then(|r| r)
+        self.held(|raw| unsafe { sys::virStreamAbort(raw) })
     }
 
-    /// Makes a call that may wait for ever for the answer to an abort. If none comes, all
-    /// other calls are refused from now on. (A local stream's callback is run by its abort, here.)
-    pub(crate) fn answered<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Stream) -> T + Send + 'static,
-    ) -> Result<T, Error> {
-        if self.held.called_back.load(Ordering::Relaxed) && !self.is_remote() {
-            return Ok(work(self));
-        }
-        let stream = self.clone();
-        bounded(ANSWER, move || work(&stream)).ok_or_else(|| {
-            self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
-            Error::unanswered()
-        })
+    /// Makes a call with SIGPIPE held back.
+    fn held(&self, call: impl FnOnce(sys::virStreamPtr) -> c_int) -> Result<(), Error> {
+        check(self.0.sigpipe.held(|| call(self.raw())))
     }
 
-    /// Aborts the stream, whatever comes of it, in less time yet.
-    pub fn abandon(&self) {
-        self.ending();
-        let stream = self.clone();
-        bounded(PATIENCE, move || drop(stream.end_by(sys::virStreamAbort)));
-        self.held.ended.store(true, Ordering::Relaxed);
-    }
-
-    /// Aborts the stream while a call on it is under way on another thread. That
-    /// may take its time: all other calls are refused from now on.
-    pub fn cut(&self) {
-        self.held.refused.fetch_or(Refused::CUT, Ordering::Relaxed);
-        self.ending();
-        // An error has nobody to go to: the stream ends with one already.
-        let _ = self.end_by(sys::virStreamAbort);
-    }
-
-    /// Asks the connection for something short, for no sake but its own: see `watched`.
-    pub fn nudge(&self) {
-        if let Some(connection) = self.held.connection {
+    /// Asks the connection for something short, for no sake but its own: see `Nudges`.
+    pub(crate) fn nudge(&self) {
+        if let Some(connection) = self.0.connection {
             let mut version = 0;
             // SAFETY: the connection lives as long as its stream. What comes of
             // the call concerns nobody.
             unsafe { sys::virConnectGetLibVersion(connection.into_ptr(), &mut version) };
         }
-    }
-
-    /// Refuses a call in one direction, if there is a reason to. True where it has to
-    /// be made with care (`Refused::LATE`), and that was asked for.
-    fn refuse(&self, direction: u8) -> Result<bool, Error> {
-        match self.held.refused.load(Ordering::Relaxed) & (direction | Refused::CUT) {
-            0 => Ok(false),
-            Refused::LATE => Ok(true),
-            Refused::RECV => Err(Error::one_way("read from")),
-            Refused::SEND => Err(Error::one_way("write to")),
-            _ => Err(Error::closed()),
-        }
-    }
-
-    /// Whether another call has opened it. (A call that every open stream has
-    /// another error for, and that changes nothing without a callback.)
-    fn is_open(&self) -> bool {
-        if self.held.opened.load(Ordering::Relaxed)
-            || self.has_ended()
-            || self.held.called_back.load(Ordering::Relaxed)
-        {
-            return true;
-        }
-        // SAFETY: the stream is alive while `self` is.
-        let tried = check(unsafe { sys::virStreamEventUpdateCallback(self.raw(), 0) });
-        !matches!(tried, Err(e) if e.is_unsupported())
-    }
-
-    /// Whether a fork has left the stream to the parent process.
-    pub fn is_inherited(&self) -> bool {
-        // SAFETY: getpid has no conditions.
-        self.held.pid != unsafe { libc::getpid() }
     }
 }
 

@@ -1,7 +1,8 @@
-/* Code references around other code, which no name leads to. */
+/* XSUBs that stand around other code: between the library and code of the program's, or
+ * around an XSUB of somebody else's that runs such code. */
 #include "boundary.h"
 
-/* What a code reference made here is made around. */
+/* What an XSUB made here is made around. */
 static MGVTBL plx_code_vtbl;
 
 static SV *
@@ -11,97 +12,190 @@ plx_code_of(CV *cv)
 }
 
 static CV *
-plx_new_code(pTHX_ XSUBADDR_t xsub, SV *code, const plx_method *method)
+plx_new_code(pTHX_ const char *name, XSUBADDR_t xsub, SV *code, const void *any)
 {
-    CV *const made = newXS(NULL, xsub, __FILE__);
-    XSANY_OF(made) = (void *)method;
+    CV *const made = newXS(name, xsub, __FILE__);
+    XSANY_OF(made) = (void *)any;
     sv_magicext((SV *)made, code, PERL_MAGIC_ext, &plx_code_vtbl, NULL, 0);
     return made;
 }
 
-/* A method that is given the code before its arguments. As an XSUB it has no ops, at
- * which perl would run signal handlers outside of the method. */
-XS(plx_bound)
+/* Code of the program's as the library may call it, by an XSUB that takes no exceptions:
+ * what the code throws goes on from the relay, or the method, under which the library
+ * runs. The answer is then -1. */
+XS(plx_guarded)
 {
     dXSARGS;
-    const plx_method *const method = (const plx_method *)XSANY.any_ptr;
-    plx_frame frame;
-    plx_answer answer;
+    SV *args[PLX_MOST_ARGS];
+    plx_job job;
+    I32 i;
+    plx_status status;
 
-    if (items >= PLX_MOST_ARGS)
-        items = PLX_MOST_ARGS - 1;
-    frame.args[0] = plx_code_of(cv);
-    Copy(&ST(0), frame.args + 1, items, SV *);
-    frame.items = items + 1;
-    answer.sv = NULL;
-    plx_run_method(aTHX_ method, &frame, &answer);
-    if (answer.verdict == PLX_INT)
-        XSRETURN_IV(answer.iv);
-    if (answer.verdict != PLX_EMPTY)
-        plx_answer_with(aTHX_ &answer);
-    XSRETURN_EMPTY;
+    Zero(&job, 1, plx_job);
+    if (items > PLX_MOST_ARGS)
+        items = PLX_MOST_ARGS;
+    for (i = 0; i < items; i++)
+        args[i] = SvREFCNT_inc_simple_NN(ST(i));
+    job.code = SvREFCNT_inc_simple_NN(plx_code_of(cv));
+    job.args = args;
+    job.argc = (size_t)items;
+    /* Whoever calls us has scopes on Perl's stacks that it will leave. */
+    status = plx_contain(aTHX_ plx_usable(aTHX_ *plx_holder(aTHX)), plx_run_call_value, &job);
+    SvREFCNT_dec_NN(job.code);
+    for (i = 0; i < items; i++)
+        SvREFCNT_dec_NN(args[i]);
+    SP = PL_stack_base + ax - 1;
+    EXTEND(SP, 1);
+    PUSHs(sv_2mortal(status == PLX_DONE ? job.value : newSViv(-1)));
+    PUTBACK;
 }
 
-SV *
-plx_new_bound(void *perl, SV *code, const plx_method *method)
+/* A code reference that calls what `code` is then. */
+static SV *
+plx_new_guard(pTHX_ SV *code)
+{
+    return sv_2mortal(newRV_noinc((SV *)plx_new_code(aTHX_ NULL, plx_guarded, code, NULL)));
+}
+
+/* The sub `name`, with the glob that has it; NULL where there is none, or where `around`
+ * stands in its place already. The glob gives it up, so that nothing is redefined and
+ * perl -W has nothing to warn of. */
+static CV *
+plx_take_sub(pTHX_ const char *name, XSUBADDR_t around)
+{
+    GV *const gv = gv_fetchpv(name, 0, SVt_PVCV);
+    CV *const cv = gv && isGV_with_GP(gv) ? GvCV(gv) : NULL;
+    if (!cv || (CvISXSUB(cv) && CvXSUB(cv) == around))
+        return NULL;
+    GvCV_set(gv, NULL);
+    return cv;
+}
+
+/* Puts a guard in the place of the sub `name`. */
+void
+plx_guard_sub(void *perl, const char *name)
 {
     dTHXa(perl);
-    SV *const copy = newSVsv(code);
-    CV *const bound = plx_new_code(aTHX_ plx_bound, copy, method);
-    SvREFCNT_dec(copy);
-    return newRV_noinc((SV *)bound);
+    CV *const original = plx_take_sub(aTHX_ name, plx_guarded);
+    if (original) {
+        plx_new_code(aTHX_ name, plx_guarded, (SV *)original, NULL);
+        SvREFCNT_dec_NN((SV *)original); /* the guard has one of its own */
+    }
 }
 
-/* Asks the method what is to be raised now, and raises it. */
+/* An XSUB of somebody else's, with a method before it and one after it, both given its
+ * arguments. */
+typedef struct {
+    const plx_method *before, *after; /* either may be NULL */
+    int runs_callbacks; /* of the program's, as an event loop does */
+    int guards;         /* which argument is code that the library calls back, or -1 */
+} plx_around;
+
 static void
-plx_relay_ask(pTHX_ const plx_method *method, SV **args, size_t argc, plx_answer *answer)
+plx_ask(pTHX_ const plx_method *method, SV **args, I32 items, plx_answer *answer)
 {
-    answer->verdict = PLX_EMPTY;
-    answer->sv = NULL;
-    plx_the_table->enter(aTHX_PERL, method, args, argc, answer);
-    if (answer->verdict != PLX_INT)
-        plx_answer_with(aTHX_ answer);
+    plx_frame frame;
+    Copy(args, frame.args, items, SV *);
+    frame.items = items;
+    plx_run_method(aTHX_ method, &frame, answer);
+    plx_answer_with(aTHX_ answer);
 }
 
-/* Another XSUB with a method around it. That is asked twice what there is to
- * raise: before, given how many relays are on the stack already, and when the
- * XSUB and all it called have returned, given what it answered the first time;
- * each time it is given the XSUB's second argument, too, and the second time
- * one argument more. */
-XS(plx_relay)
+/* Runs the XSUB, whose callbacks' exceptions go on when it has returned. */
+static void
+plx_turn(pTHX_ CV *original)
 {
-    dXSARGS;
-    const plx_method *const method = (const plx_method *)XSANY.any_ptr;
-    CV *const original = (CV *)plx_code_of(cv);
     I32 *const turns = plx_turns(aTHX);
-    SV *asked[3];
-    plx_answer answer;
+    plx_frame **const holder = plx_holder(aTHX);
+    const I32 outer_turns = *turns;
+    plx_frame *const outer_holder = *holder;
+    plx_frame frame;
 
+    if (*turns == 0)
+        plx_raise_kept(aTHX_ 0); /* a turn within another raises none of that one's */
+    frame.items = 0;
+    plx_frame_begin(aTHX_ &frame);
     ENTER;
     SAVEI32(*turns); /* also if the XSUB dies */
-    asked[0] = sv_2mortal(newSViv((*turns)++));
-    asked[1] = SvREFCNT_inc_simple_NN(items > 1 ? ST(1) : &PL_sv_undef);
-    SAVEFREESV(asked[1]); /* not a mortal: the XSUB may free those */
-    plx_relay_ask(aTHX_ method, asked, 2, &answer);
-    asked[0] = asked[2] = newSViv(answer.iv);
-    SAVEFREESV(asked[0]);
-    PUSHMARK(MARK);
+    SAVEVPTR(*holder);
+    SAVEDESTRUCTOR_X(plx_unmask_frame, &frame);
+    ++*turns;
+    *holder = &frame;
     CvXSUB(original)(aTHX_ original);
-    plx_relay_ask(aTHX_ method, asked, 3, &answer);
+    if (!frame.left)
+        LEAVE; /* otherwise that has been done, and what is on the savestack is not ours */
+    *turns = outer_turns;
+    *holder = outer_holder;
+    plx_frame_end(aTHX_ &frame);
+}
+
+/* For the savestack. */
+static void
+plx_forget_since(pTHX_ void *mark)
+{
+    plx_forget_kept(aTHX_ PTR2IV(mark));
+}
+
+/* Calls the XSUB, under which code of the program's may run all the same: what that threw
+ * comes when it has returned, unless it dies itself. */
+static void
+plx_call_over(pTHX_ CV *original)
+{
+    const SSize_t mark = plx_kept(aTHX);
+    ENTER;
+    SAVEDESTRUCTOR_X(plx_forget_since, INT2PTR(void *, mark));
+    CvXSUB(original)(aTHX_ original);
+    plx_raise_kept(aTHX_ mark);
     LEAVE;
 }
 
-/* A code reference to `original` with `method` behind it; NULL where that is no XSUB. */
-SV *
-plx_new_relay(void *perl, SV *code, const plx_method *method)
+XS(plx_relay)
+{
+    dXSARGS;
+    const plx_around *const around = (const plx_around *)XSANY.any_ptr;
+    CV *const original = (CV *)plx_code_of(cv);
+    SV *args[PLX_MOST_ARGS];
+    const I32 count = items < PLX_MOST_ARGS ? items : PLX_MOST_ARGS;
+    plx_answer answer;
+
+    Copy(&ST(0), args, count, SV *);
+    answer.verdict = PLX_EMPTY;
+    if (around->before)
+        plx_ask(aTHX_ around->before, args, count, &answer);
+    if (around->guards >= 0 && around->guards < items && SvOK(ST(around->guards)))
+        ST(around->guards) = plx_new_guard(aTHX_ ST(around->guards));
+    if (around->after) {
+        I32 i;
+        for (i = 0; i < count; i++) /* the XSUB may free what it was given */
+            sv_2mortal(SvREFCNT_inc_simple_NN(args[i]));
+    }
+    PUSHMARK(MARK);
+    if (around->runs_callbacks)
+        plx_turn(aTHX_ original);
+    else
+        plx_call_over(aTHX_ original);
+    if (around->after)
+        plx_ask(aTHX_ around->after, args, count, &answer);
+}
+
+/* Puts a relay in the place of the XSUB `name`. */
+void
+plx_relay_around(void *perl, const char *name, const plx_method *before, const plx_method *after,
+                 int runs_callbacks, int guards)
 {
     dTHXa(perl);
-    CV *const original = SvROK(code) && SvTYPE(SvRV(code)) == SVt_PVCV ? (CV *)SvRV(code) : NULL;
+    CV *const original = plx_take_sub(aTHX_ name, plx_relay);
+    plx_around *around;
     CV *relay;
-    if (!original || !CvISXSUB(original))
-        return NULL;
-    relay = plx_new_code(aTHX_ plx_relay, (SV *)original, method);
+    if (!original)
+        return;
+    Newx(around, 1, plx_around); /* lives as long as the process, as compiled code may */
+    around->before = before;
+    around->after = after;
+    around->runs_callbacks = runs_callbacks;
+    around->guards = guards;
+    relay = plx_new_code(aTHX_ name, plx_relay, (SV *)original, around);
     if (SvPOK(original))
         sv_setpvn((SV *)relay, SvPVX(original), SvCUR(original)); /* the prototype */
-    return newRV_noinc((SV *)relay);
+    SvREFCNT_dec_NN((SV *)original); /* the relay has one of its own */
 }

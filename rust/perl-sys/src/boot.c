@@ -1,28 +1,5 @@
-/* How methods end, and what the loader calls. */
+/* What the loader calls. */
 #include "boundary.h"
-
-/* The end of a method: nothing of Rust is on the stack any more, so Perl may jump. */
-void
-plx_answer_with(pTHX_ const plx_answer *answer)
-{
-    SV *const sv = answer->sv ? sv_2mortal(answer->sv) : NULL;
-    switch (answer->verdict) {
-    case PLX_CROAK:
-        if (!SvROK(sv))
-            croak("%" SVf, SVfARG(sv));
-        croak_sv(sv);
-    case PLX_RETHROW:
-        SAVESPTR(PL_diehook); /* it has seen this one */
-        PL_diehook = NULL;
-        croak_sv(sv);
-    case PLX_LEAVE:
-        my_exit(STATUS_EXIT);
-    case PLX_DECLINE:
-        warn("%" SVf, SVfARG(sv));
-    default:
-        break;
-    }
-}
 
 /* Installs what the table contains, in a perl that the library was built for: for
  * another, the handshake dies. The package's .pm calls it, and not Rust's boot
@@ -36,7 +13,7 @@ XS(plx_install)
     size_t i;
 
     PERL_UNUSED_VAR(items);
-    plx_interpreter_init(aTHX_PERL, table->watched);
+    plx_interpreter_init(aTHX_PERL);
     newXS(PLX_PACKAGE "::CLONE", plx_clone, __FILE__);
     for (i = 0; i < table->nmethods; i++) {
         const plx_method *const method = &table->methods[i];
@@ -44,7 +21,7 @@ XS(plx_install)
         XSANY_OF(xsub) = (void *)method;
     }
     for (i = 0; i < table->nconstants; i++)
-        newCONSTSUB(stash, table->constants[i].name, newSViv(table->constants[i].value));
+        newCONSTSUB(stash, table->constants[i].name, newSViv((IV)table->constants[i].value));
     Perl_xs_boot_epilog(aTHX_ ax);
 }
 

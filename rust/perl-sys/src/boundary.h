@@ -1,8 +1,8 @@
 /* The C boundary: what only C can say of Perl. It knows nothing of libvirt.
  *
- * `perl` is the interpreter; a perl without threads ignores it. Functions that
- * return a plx_status may run Perl code, and bring its death back as a value;
- * all others run none, and never die. */
+ * `perl` is the interpreter; a perl without threads ignores it. A function that
+ * returns a plx_status may run Perl code, and never jumps: see protect.c. All
+ * others run no code of the program's, and die only where memory is out. */
 #ifndef PLX_BOUNDARY_H
 #define PLX_BOUNDARY_H
 
@@ -10,6 +10,7 @@
 #include "EXTERN.h"
 #include "perl.h"
 #include "XSUB.h"
+#include <signal.h>
 
 #ifdef MULTIPLICITY
 #  define aTHX_PERL aTHX
@@ -22,67 +23,58 @@
 #define PLX_MOST_ARGS 30 /* of any method; the table is checked for it */
 #define XSANY_OF(cv) (CvXSUBANY(cv).any_ptr)
 
-/* How protected Perl code ended. */
+/* --- what C and Rust share: declared in shared.rs, too, and build.rs has the compiler
+ * compare the two --- */
+
+/* How a piece of Perl code ended. */
 typedef enum {
     PLX_DONE = 0,
-    PLX_DIED = 1, /* the exception is in the job, owned by the caller */
-    PLX_EXIT = 2  /* exit was called; its status is in the interpreter */
+    PLX_LEFT = 1 /* by an exception or an exit, with which C goes on later */
 } plx_status;
 
-/* One piece of Perl code to run protected: operands in, results out. */
+/* One piece of Perl code: operands in, results out. */
 typedef struct plx_job {
-    void (*run)(pTHX_ struct plx_job *job);
-    SV *code;        /* what to call */
-    SV *const *args; /* its arguments */
+    SV *code;           /* what to call */
+    const char *what;   /* whose argument it is, for messages */
+    SV *const *args;    /* the call's arguments */
     size_t argc;
-    SV *sv;          /* the scalar to work on */
-    SV *value;       /* a scalar to work with, or one made here for the caller */
-    UV uv;
-    long long iv[2]; /* 64 bits wide, also where Perl's are not */
+    SV *sv;             /* the scalar to work on */
+    SV *value;          /* a scalar to work with, or one made here for the caller */
+    unsigned long long uv;
+    long long iv[2];
     double nv;
-    int count;       /* values returned */
+    int count;          /* values returned; what else the job says */
     int defined;
-    int error;       /* errno as the handler left it */
-    int finished;
-    OP *op;          /* the caller's */
-    SV *err;         /* $@ as the caller had it, and then as the job left it */
-    int in_eval;     /* PL_in_eval of the caller */
-    SV *exception;
+    int error;          /* errno as the code left it */
 } plx_job;
-
-plx_status plx_protect(pTHX_ plx_job *job);
-
-/* What Rust calls to run plx_run_NAME. */
-#define PLX_JOB(name, how)                    \
-    plx_status plx_do_##name(void *perl, plx_job *job) \
-    {                                         \
-        dTHXa(perl);                          \
-        job->run = plx_run_##name;            \
-        return how(aTHX_ job);                \
-    }
 
 /* What a method answered; Rust fills it in, C does it with no Rust frame left. */
 typedef enum {
-    PLX_EMPTY,    /* return; */
-    PLX_PASS,     /* not a plain call after all: make the ordinary one */
-    PLX_INT,      /* return iv */
-    PLX_SV,       /* return sv */
-    PLX_DECLINE,  /* warn sv, return undef */
-    PLX_CROAK,    /* die with sv, "at FILE line N." appended where it is a string */
-    PLX_RETHROW,  /* die with sv, which has been through $SIG{__DIE__} already */
-    PLX_LEAVE     /* go on with the exit that was caught */
+    PLX_EMPTY,   /* return; */
+    PLX_PASS,    /* not a plain call after all: make the ordinary one */
+    PLX_INT,     /* return iv */
+    PLX_SV,      /* return sv */
+    PLX_DECLINE, /* warn sv, return undef */
+    PLX_CROAK    /* die with sv, "at FILE line N." appended where it is a string */
 } plx_verdict;
 
 typedef struct {
     plx_verdict verdict;
-    IV iv;
+    long long iv;
     SV *sv; /* owned; given up to C */
 } plx_answer;
+
+/* Bytes that a plain call may take by itself. */
+typedef struct {
+    const char *next;
+    size_t left;
+} plx_ready;
 
 /* Rust's part of an object, hung on the scalar that the object is. */
 typedef struct plx_attached {
     void (*drop)(struct plx_attached *self);
-    IV slot; /* what the scalar holds, as long as nobody has meddled with it */
+    plx_ready *ready; /* NULL where the object never has any */
+    long long slot;   /* what the scalar holds, as long as nobody has meddled with it */
 } plx_attached;
 
 /* method(object, data, nbytes, flags = 0), as it is nearly always called: an
@@ -90,60 +82,105 @@ typedef struct plx_attached {
  * run meanwhile. One look at each argument is enough then. */
 typedef enum { PLX_NO_SHAPE, PLX_FILLS, PLX_READS } plx_shape;
 
+typedef struct {
+    plx_attached *attached;
+    char *start;
+    size_t len;
+    unsigned long long flags;
+} plx_plain;
+
 /* Rust's: runs a plain call. It never unwinds, and never jumps. What it returns
  * is the method's count, or PLX_NO_COUNT: then the answer says what to do. */
-typedef IV (*plx_plain_entry)(void *perl, plx_attached *attached, char *start, size_t len,
-                              UV flags, plx_answer *answer);
-#define PLX_NO_COUNT IV_MIN
+typedef long long (*plx_plain_entry)(void *perl, const plx_plain *call, plx_answer *answer);
+#define PLX_NO_COUNT LLONG_MIN
 
 typedef struct plx_method {
     const char *name;  /* fully qualified */
     const char *proto; /* NULL for none */
     const char *usage;
-    I32 min, max;
+    int min, max;      /* how many arguments it takes */
     void (*entry)(void); /* a Rust function; only plx_table.enter knows its type */
-    plx_shape shape;
-    size_t most;         /* the most that a plain call fills */
     plx_plain_entry plain; /* NULL where there is no shape */
+    plx_shape shape;
+    size_t most;       /* the most that a plain call fills */
 } plx_method;
-
-/* Rust's: runs a method. It never unwinds, and never jumps. */
-typedef void (*plx_enter_fn)(void *perl, const plx_method *method, SV **args, size_t argc,
-                             plx_answer *answer);
-
-/* The arguments of the method that runs: Perl's stack holds no counts of them. */
-typedef struct plx_frame {
-    SV *args[PLX_MOST_ARGS]; /* a copy: Perl code may move Perl's stack, too */
-    I32 items;
-    int pinned;
-    struct plx_frame *outer;
-} plx_frame;
-
-/* Runs a method on frame->args. */
-void plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *answer);
-I32 *plx_turns(pTHX);
 
 typedef struct {
     const char *name; /* within the package */
-    IV value;
+    long long value;
 } plx_constant;
 
+typedef struct plx_frame plx_frame;
+
 typedef struct {
-    plx_enter_fn enter;
+    /* Rust's: runs a method. It never unwinds, and never jumps. */
+    void (*enter)(void *perl, plx_frame *frame, const plx_method *method, SV *const *args,
+                  size_t argc, plx_answer *answer);
     const plx_method *methods;
     size_t nmethods;
     const plx_constant *constants;
     size_t nconstants;
-    const char *watched; /* a package variable that plx_watched reads cheaply */
+    const char *reentrant; /* not 0: code of the program's may run under a call of the library's */
 } plx_table;
+
+/* --- C's own --- */
 
 /* What Rust's boot function has handed over: all that C calls of Rust. */
 extern const plx_table *plx_the_table;
+#define PLX_REENTRANT() (*(const volatile char *)plx_the_table->reentrant)
 
-void plx_interpreter_init(void *perl, const char *watched);
+/* A method that runs, or a relay: to its end Perl's stack belongs to whoever called it. */
+struct plx_frame {
+    SV *args[PLX_MOST_ARGS]; /* counted: Perl's stack holds no counts of them */
+    I32 items;
+    int left;                /* 0, or how Perl code has left: JMPENV's number */
+    OP *restartop;           /* with what goes on then */
+    JMPENV *restartjmpenv;
+    SSize_t top;
+    SV *err;
+    SV *thrown;              /* or what contained code has thrown */
+    PERL_SI *stack;          /* where the caller stood: see plx_lent */
+    I32 context;
+    U8 in_eval;
+    int masked;              /* signals are held back while Rust runs */
+    sigset_t mask;           /* what the program's own mask is then */
+};
+
+typedef void (*plx_run)(pTHX_ plx_job *job);
+plx_status plx_protect(pTHX_ plx_frame *frame, plx_run run, plx_job *job);
+plx_status plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job);
+int plx_has_left(const plx_frame *frame);
+
+/* What Rust calls to run plx_run_NAME. */
+#define PLX_JOB(name)                                                     \
+    plx_status plx_do_##name(void *perl, plx_frame *frame, plx_job *job)  \
+    {                                                                     \
+        dTHXa(perl);                                                      \
+        return plx_protect(aTHX_ frame, plx_run_##name, job);             \
+    }
+void plx_run_call_value(pTHX_ plx_job *job);
+
+void plx_frame_begin(pTHX_ plx_frame *frame);
+void plx_frame_end(pTHX_ plx_frame *frame);
+void plx_unmask_frame(pTHX_ void *frame);
+void plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *answer);
+void plx_answer_with(pTHX_ const plx_answer *answer);
+
+/* Who has the interpreter: NULL while Perl code runs; PLX_HELD while Rust does; and while
+ * the library does, the frame of whoever has called it, for the code that it calls back. */
+plx_frame **plx_holder(pTHX);
+plx_frame *plx_hold(void *perl, plx_frame *holder);
+plx_frame *plx_usable(pTHX_ plx_frame *holder);
+#define PLX_HELD ((plx_frame *)&plx_the_table)
+
+void plx_raise_kept(pTHX_ SSize_t mark);
+I32 *plx_turns(pTHX);
+SSize_t plx_kept(pTHX);
+void plx_forget_kept(pTHX_ SSize_t mark);
+
+void plx_interpreter_init(void *perl);
 int plx_has_signal_handlers(void *perl);
 XS(plx_clone);
-void plx_answer_with(pTHX_ const plx_answer *answer);
 XS(plx_dispatch);
 
 /* data.c; only there is it known what hangs on an object. */

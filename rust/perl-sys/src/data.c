@@ -1,4 +1,4 @@
-/* Scalars and objects. Nothing here runs Perl code or dies. */
+/* Scalars and objects. Nothing here runs code of the program's: what would is put off. */
 #include "plain.h"
 
 /* Share string buffers as perl's own assignments do: outside its core that has
@@ -20,8 +20,6 @@ plx_dec(void *perl, SV *sv)
     else
         sv_2mortal(sv);
 }
-
-SV *plx_new_iv(void *perl, IV iv) { dTHXa(perl); return newSViv(iv); }
 
 SV *
 plx_new_integer(void *perl, long long value)
@@ -76,7 +74,14 @@ plx_hash_set(void *perl, SV *hash, const char *key, size_t len, SV *value)
 
 /* --- numbers and strings, where they can be had without running anything --- */
 
-int plx_plain_uv(SV *sv, UV *uv) { return plx_plain_number(sv, uv); }
+int
+plx_plain_uv(SV *sv, unsigned long long *value)
+{
+    UV uv;
+    const int plain = plx_plain_number(sv, &uv);
+    *value = plain ? uv : 0;
+    return plain;
+}
 
 const char *plx_plain_bytes(SV *sv, STRLEN *len) { return plx_plain_string(sv, len); }
 
@@ -158,12 +163,8 @@ plx_scratch_drop(void *perl, SV *sv)
 void
 plx_settle_heap(void)
 {
-    static int settled;
-    if (!settled) {
-        void *volatile block = malloc(1 << 20);
-        free(block);
-        settled = 1;
-    }
+    void *volatile block = malloc(1 << 20);
+    free(block);
 }
 
 /* `sv` has the value of `from` (whose buffer it shares, where that is worth it). */
@@ -191,11 +192,13 @@ plx_attached_free(pTHX_ SV *sv, MAGIC *mg)
     PERL_UNUSED_ARG(sv);
     mg->mg_ptr = NULL;
     if (self) {
-        const U8 in_eval = PL_in_eval;
         /* As for a DESTROY: what dies under it ends nothing that the program does. */
+        const U8 in_eval = PL_in_eval;
+        const SSize_t kept = plx_kept(aTHX);
         PL_in_eval |= EVAL_INEVAL;
         self->drop(self);
         PL_in_eval = in_eval;
+        plx_forget_kept(aTHX_ kept);
     }
     return 0;
 }
@@ -231,7 +234,7 @@ plx_object(SV *ref)
 }
 
 /* The integer slot of an object: 0 where it holds no integer. */
-IV plx_slot(SV *object) { return SvIOK(object) ? SvIVX(object) : 0; }
+long long plx_slot(SV *object) { return SvIOK(object) ? SvIVX(object) : 0; }
 
 plx_attached *
 plx_get_attached(SV *object)
@@ -265,11 +268,11 @@ plx_detach(SV *object)
 
 /* A reference to a new object: a scalar with `slot`, blessed into `class_name`. */
 SV *
-plx_new_object(void *perl, const char *class_name, IV slot)
+plx_new_object(void *perl, const char *class_name, long long slot)
 {
     dTHXa(perl);
     SV *const ref = newSV(0);
-    sv_setref_iv(ref, class_name, slot);
+    sv_setref_iv(ref, class_name, (IV)slot);
     return ref;
 }
 

@@ -42,14 +42,14 @@ plx_refuse_layers(pTHX_ PerlIO *fp, const char *what)
     }
 }
 
-/* job->sv as a file, for job->code, which is a name, to write to (job->count) or to
+/* job->sv as a file, for job->what, to write to (job->count) or to
  * read from. A handle: job->defined, its descriptor in job->iv[0], where flushing it
  * failed job->error, and its IO in job->value. Else a path: job->value has its bytes. */
 static void
 plx_run_file(pTHX_ plx_job *job)
 {
     SV *const sv = job->sv;
-    const char *const what = (const char *)job->code;
+    const char *const what = job->what;
     IO *io;
     PerlIO *fp;
     SvGETMAGIC(sv);
@@ -111,6 +111,6 @@ plx_run_reposition(pTHX_ plx_job *job)
     errno = error;
 }
 
-PLX_JOB(file, plx_protect)
-PLX_JOB(unread, plx_protect)
-PLX_JOB(reposition, plx_protect)
+PLX_JOB(file)
+PLX_JOB(unread)
+PLX_JOB(reposition)

@@ -1,15 +1,7 @@
 /* The pieces of Perl code that are run protected: what may run code of the
  * program's, or die. */
 #include "boundary.h"
-
-/* Like plx_protect, for code that the program wrote: $^S is what it would be
- * without the eval around it, and so is a death that nobody catches. */
-static plx_status
-plx_protect_callback(pTHX_ plx_job *job)
-{
-    job->in_eval = PL_in_eval;
-    return plx_protect(aTHX_ job);
-}
+#include <poll.h>
 
 /* Calls job->code. Leaves the values on the stack, and says how many there are. */
 static I32
@@ -18,9 +10,7 @@ plx_call_code(pTHX_ plx_job *job, I32 flags)
     dSP;
     size_t i;
     I32 count;
-    const U8 in_eval = PL_in_eval;
 
-    PL_in_eval = (U8)job->in_eval;
     PUSHMARK(SP);
     EXTEND(SP, (SSize_t)job->argc);
     for (i = 0; i < job->argc; i++)
@@ -29,7 +19,6 @@ plx_call_code(pTHX_ plx_job *job, I32 flags)
     errno = 0;
     count = call_sv(job->code, flags);
     job->error = errno;
-    PL_in_eval = in_eval;
     return count;
 }
 
@@ -55,6 +44,20 @@ plx_run_call(pTHX_ plx_job *job)
     SvGETMAGIC(sv);
     job->defined = SvOK(sv);
     job->iv[0] = SvIV_nomg(sv);
+}
+
+/* The value itself, for C code that converts it: one that runs no code then. */
+void
+plx_run_call_value(pTHX_ plx_job *job)
+{
+    dSP;
+    SV *sv;
+    plx_call_code(aTHX_ job, G_SCALAR);
+    SPAGAIN;
+    sv = POPs;
+    PUTBACK;
+    SvGETMAGIC(sv);
+    job->value = SvROK(sv) ? newSViv(SvIV_nomg(sv)) : newSVsv_nomg(sv);
 }
 
 static void
@@ -143,6 +146,7 @@ plx_run_bytes(pTHX_ plx_job *job)
     SV *const sv = job->sv;
     SV *copy;
     SvGETMAGIC(sv);
+    TAINT_NOT; /* the copy is nobody's data; whoever has to refuse tainted data has done so */
     job->defined = SvOK(sv);
     if (!job->defined)
         return;
@@ -152,7 +156,7 @@ plx_run_bytes(pTHX_ plx_job *job)
     else
         sv_copypv_nomg(copy, sv);
     if (SvUTF8(copy) && !sv_utf8_downgrade(copy, TRUE))
-        croak("Wide character in %s", (const char *)job->code);
+        croak("Wide character in %s", job->what);
     job->value = SvREFCNT_inc_simple_NN(copy);
 }
 
@@ -179,17 +183,47 @@ plx_run_signals(pTHX_ plx_job *job)
     PERL_ASYNC_CHECK();
 }
 
-PLX_JOB(call, plx_protect_callback)
-PLX_JOB(call_discard, plx_protect_callback)
-PLX_JOB(call_pair, plx_protect_callback)
-PLX_JOB(uv, plx_protect)
-PLX_JOB(iv, plx_protect)
-PLX_JOB(integer, plx_protect)
-PLX_JOB(get, plx_protect)
-PLX_JOB(bytes, plx_protect)
-PLX_JOB(assign, plx_protect)
-PLX_JOB(release, plx_protect)
-PLX_JOB(signals, plx_protect)
-PLX_JOB(nv, plx_protect)
-PLX_JOB(truth, plx_protect)
-PLX_JOB(code, plx_protect)
+/* Waits until the descriptor job->iv[0] is readable, for job->iv[1] milliseconds at most
+ * where that is not negative: job->count. A signal that has a handler ends the wait. */
+static void
+plx_run_wait(pTHX_ plx_job *job)
+{
+    struct pollfd ready;
+    sigset_t all, program;
+    ready.fd = (int)job->iv[0];
+    ready.events = POLLIN;
+    /* One that comes between the look and the wait must end that, too. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &program);
+    job->count = 0;
+    if (!PL_sig_pending) {
+#ifdef __APPLE__ /* knows no ppoll; untried */
+        const int most = 50;
+        const int time = job->iv[1] < 0 || job->iv[1] > most ? most : (int)job->iv[1];
+        pthread_sigmask(SIG_SETMASK, &program, NULL);
+        job->count = poll(&ready, 1, time) == 1;
+#else
+        struct timespec time;
+        time.tv_sec = (time_t)(job->iv[1] / 1000);
+        time.tv_nsec = (long)(job->iv[1] % 1000) * 1000000;
+        job->count = ppoll(&ready, 1, job->iv[1] < 0 ? NULL : &time, &program) == 1;
+#endif
+    }
+    pthread_sigmask(SIG_SETMASK, &program, NULL);
+}
+
+PLX_JOB(call)
+PLX_JOB(call_discard)
+PLX_JOB(call_pair)
+PLX_JOB(uv)
+PLX_JOB(iv)
+PLX_JOB(integer)
+PLX_JOB(get)
+PLX_JOB(bytes)
+PLX_JOB(assign)
+PLX_JOB(release)
+PLX_JOB(signals)
+PLX_JOB(wait)
+PLX_JOB(nv)
+PLX_JOB(truth)
+PLX_JOB(code)

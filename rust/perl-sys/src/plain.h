@@ -42,7 +42,7 @@ plx_plain_attached(SV *ref)
     if (!mg || mg->mg_virtual != &plx_attached_vtbl)
         return NULL;
     data = (plx_attached *)mg->mg_ptr;
-    return data && data->slot == SvIVX(ref) ? data : NULL;
+    return data && data->slot == (long long)SvIVX(ref) ? data : NULL;
 }
 
 /* Whether a slot of Perl's table of handlers is in use. In most programs none is:

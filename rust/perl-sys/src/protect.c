@@ -1,74 +1,404 @@
-/* Running Perl code so that its death comes back as a value, and raising it
- * again once nothing of Rust is left on the C stack. */
+/* Running Perl code under frames of Rust's and of the library's, which perl must not
+ * jump over.
+ *
+ * An exception unwinds Perl's stacks to the program's own eval and then jumps there; an
+ * exit unwinds all. Here the jump is caught, kept in the method's frame, and goes on from
+ * plx_frame_end, when all C frames in between have returned. No eval is in the way, so
+ * the program sees what it sees under any XS code.
+ *
+ * Where somebody else's code stands in between that uses Perl's stacks when it goes on,
+ * they must stay as they are: such code is contained, in an eval on stacks of its own.
+ * What it threw is raised when the frame ends; with no frame, or where that has something
+ * to raise already, it waits for the next turn of the event loop. */
 #include "plain.h"
 
 #define MY_CXT_KEY "plx::interpreter" XS_VERSION
 
 typedef struct {
-    CV *runner;          /* an XSUB that runs `job`: what call_sv can wrap in an eval */
-    plx_job *job;
-    I32 turns;           /* relays on the stack */
-    plx_frame *frame;    /* the innermost method's */
-    const char *watched; /* a package variable's name */
-    GV *watched_gv;
+    plx_frame *holder; /* see boundary.h */
+    I32 turns;       /* relays on the stack */
+    AV *kept;        /* exceptions that wait */
+    int exits;       /* and an exit */
+    CV *runner;      /* an XSUB: what call_sv can wrap in an eval */
+    struct plx_errand *errand;
 } my_cxt_t;
 START_MY_CXT
 
-static SV *
-plx_errsv_copy(pTHX)
+/* --- signals --- */
+
+/* Handlers may be called at any instruction (POSIX::sigaction without SAFE, or
+ * PERL_SIGNALS=unsafe), and die there. While Rust runs they are held back. */
+static void
+plx_mask(pTHX_ plx_frame *frame)
 {
-    SV *const err = ERRSV;
-    return SvOK(err) && !(SvPOK(err) && !SvCUR(err)) ? newSVsv(err) : NULL;
+    static const int never[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP };
+    sigset_t held;
+    size_t i;
+    if (!plx_has_signal_handlers(aTHX_PERL))
+        return;
+    sigfillset(&held);
+    for (i = 0; i < C_ARRAY_LENGTH(never); i++)
+        sigdelset(&held, never[i]);
+    if (!PL_psig_ptr[SIGPIPE])
+        sigdelset(&held, SIGPIPE); /* the library's calls see to it by themselves */
+    frame->masked = pthread_sigmask(SIG_BLOCK, &held, &frame->mask) == 0;
 }
 
-/* Runs the job. It sees the $@ it would see without the eval around it, and what
- * it leaves there is for the caller. */
-XS(plx_run_job);
-XS(plx_run_job)
+static void
+plx_unmask(plx_frame *frame)
+{
+    if (frame->masked) {
+        frame->masked = 0;
+        pthread_sigmask(SIG_SETMASK, &frame->mask, NULL);
+    }
+}
+
+/* For the savestack: the frame ends by an exception of somebody else's. */
+void
+plx_unmask_frame(pTHX_ void *frame)
+{
+    PERL_UNUSED_CONTEXT;
+    plx_unmask((plx_frame *)frame);
+}
+
+/* --- exceptions and exits that have no frame --- */
+
+static void
+plx_keep(pTHX_ SV *exception)
+{
+    dMY_CXT;
+    av_push(MY_CXT.kept, exception);
+}
+
+SSize_t
+plx_kept(pTHX)
+{
+    dMY_CXT;
+    return av_len(MY_CXT.kept) + 1;
+}
+
+/* Forgets all but the first `mark`. */
+void
+plx_forget_kept(pTHX_ SSize_t mark)
+{
+    dMY_CXT;
+    while (av_len(MY_CXT.kept) >= mark)
+        SvREFCNT_dec(av_pop(MY_CXT.kept));
+}
+
+/* Raises what has been through $SIG{__DIE__} already. */
+static void
+plx_raise_again(pTHX_ SV *exception)
+{
+    SAVESPTR(PL_diehook);
+    PL_diehook = NULL;
+    croak_sv(exception);
+}
+
+/* Raises the oldest but for the first `mark`. */
+void
+plx_raise_kept(pTHX_ SSize_t mark)
+{
+    dMY_CXT;
+    if (av_len(MY_CXT.kept) >= mark) {
+        SV *const exception = sv_2mortal(newSVsv(*av_fetch(MY_CXT.kept, mark, 0)));
+        SSize_t i;
+        for (i = mark; i < av_len(MY_CXT.kept); i++)
+            av_store(MY_CXT.kept, i, SvREFCNT_inc(*av_fetch(MY_CXT.kept, i + 1, 0)));
+        SvREFCNT_dec(av_pop(MY_CXT.kept));
+        plx_raise_again(aTHX_ exception);
+    }
+}
+
+/* --- code in an eval of its own --- */
+
+typedef struct plx_errand {
+    plx_run run;
+    plx_job *job;
+    OP *op;      /* the program's */
+    U8 in_eval;
+    SV *err;     /* $@ as the program had it, and then as the code has left it */
+    int finished;
+} plx_errand;
+
+/* The code sees the op, the $@ and the $^S that it would see without the eval. */
+XS(plx_run_errand);
+XS(plx_run_errand)
 {
     dXSARGS;
     dMY_CXT;
-    plx_job *job = MY_CXT.job;
+    plx_errand *const errand = MY_CXT.errand;
     OP *const op = PL_op;
-    UNOP named;
+    const U8 in_eval = PL_in_eval;
     PERL_UNUSED_VAR(items);
-    if (job->err)
-        sv_setsv(ERRSV, job->err);
-    /* Warnings name the op that the program is in; its private flags are not for
-     * what runs here. */
-    if (job->op)
-        named = *(UNOP *)job->op;
-    else
-        Zero(&named, 1, UNOP); /* outside of any op: perl is ending, or not yet running */
-    named.op_private = 0;
+#ifdef CXp_TRY
+    cxstack[cxstack_ix].cx_type |= CXp_TRY; /* the eval, which caller does not tell of then */
+#endif
+    sv_setsv(ERRSV, errand->err);
+    PL_in_eval = errand->in_eval;
     ENTER;
-    PL_op = (OP *)&named;
-    job->run(aTHX_ job);
+    PL_op = errand->op;
+    errand->run(aTHX_ errand->job);
     LEAVE; /* before the op is ours again: call_sv has left it on the savestack */
     PL_op = op;
-    job->err = plx_errsv_copy(aTHX);
-    job->finished = 1;
+    PL_in_eval = in_eval;
+    sv_setsv(errand->err, ERRSV);
+    errand->finished = 1;
     XSRETURN_EMPTY;
+}
+
+/* A savestack to begin with; Perl makes it larger. */
+#define PLX_SAVES 60
+
+/* An exit unwinds down to PL_mainstack, and all of the savestack: pointed at our own, the
+ * frames of whoever called us stay whole until they have returned. Profilers keep
+ * positions in the savestack, so ours begins with a copy, as a block that unwinding
+ * passes over. */
+plx_status
+plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
+{
+    dSP;
+    dMY_CXT;
+    dJMPENV;
+    int jump;
+    plx_errand errand;
+    OP *const op = PL_op;
+    AV *const mainstack = PL_mainstack;
+    ANY *const saves = PL_savestack;
+    const I32 saves_ix = PL_savestack_ix;
+    const I32 saves_max = PL_savestack_max;
+    const SSize_t mark = PL_markstack_ptr - PL_markstack;
+    const SSize_t floor = PL_tmps_floor;
+    const I32 scope = PL_scopestack_ix;
+    SV *const before = newSVsv(ERRSV);
+    plx_frame *const holder = MY_CXT.holder;
+    plx_status status = PLX_LEFT;
+
+    errand.run = run;
+    errand.job = job;
+    errand.op = op;
+    errand.in_eval = frame ? frame->in_eval : PL_in_eval; /* a jump has left the evals */
+    errand.err = newSVsv(before);
+    errand.finished = 0;
+    MY_CXT.holder = NULL;
+    PUSHSTACKi(PERLSI_UNKNOWN);
+    Newx(PL_savestack, saves_ix + PLX_SAVES + SS_MAXPUSH, ANY);
+    Copy(saves, PL_savestack, saves_ix, ANY);
+    PL_savestack[saves_ix].any_uv = ((UV)saves_ix << SAVE_TIGHT_SHIFT) | SAVEt_ALLOC;
+    PL_savestack_ix = saves_ix + 1;
+    PL_savestack_max = saves_ix + PLX_SAVES;
+    PL_tmps_floor = PL_tmps_ix; /* not saved: an exit would give it back too soon */
+
+    JMPENV_PUSH(jump);
+    if (jump == 0) {
+        PL_mainstack = PL_curstack;
+        MY_CXT.errand = &errand;
+        PUSHMARK(PL_stack_sp);
+        call_sv((SV *)MY_CXT.runner, G_EVAL | G_VOID | G_DISCARD | G_NOARGS | G_NODEBUG);
+    }
+    else {
+        while (PL_scopestack_ix > scope)
+            LEAVE;
+        PL_markstack_ptr = PL_markstack + mark;
+        PL_op = op;
+    }
+    JMPENV_POP;
+
+    PL_mainstack = mainstack;
+    PL_tmps_floor = floor;
+    Safefree(PL_savestack);
+    PL_savestack = saves;
+    PL_savestack_ix = saves_ix;
+    PL_savestack_max = saves_max;
+    MY_CXT.holder = holder;
+    if (jump != 0 && frame)
+        frame->left = jump;
+    else if (jump != 0)
+        MY_CXT.exits = 1;
+    else if (errand.finished)
+        status = PLX_DONE;
+    else if (frame && !plx_has_left(frame))
+        frame->thrown = newSVsv(ERRSV);
+    else
+        plx_keep(aTHX_ newSVsv(ERRSV));
+    sv_setsv(ERRSV, errand.finished ? errand.err : before);
+    SvREFCNT_dec_NN(errand.err);
+    SvREFCNT_dec_NN(before);
+    SPAGAIN;
+    POPSTACK;
+    return status;
+}
+
+/* --- code whose jump goes on --- */
+
+/* The own argument stack makes last, next and goto to a place outside ordinary
+ * exceptions. */
+static plx_status
+plx_catch(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
+{
+    dMY_CXT;
+    dJMPENV;
+    int left;
+    OP *const op = PL_op;
+    plx_frame *const holder = MY_CXT.holder;
+
+    MY_CXT.holder = NULL;
+    plx_unmask(frame);
+    JMPENV_PUSH(left);
+    if (left == 0) {
+        dSP;
+        PUSHSTACKi(PERLSI_UNKNOWN);
+        ENTER;
+        SAVETMPS;
+        run(aTHX_ job);
+        FREETMPS;
+        LEAVE;
+        SPAGAIN;
+        POPSTACK;
+    }
+    else {
+        frame->left = left;
+        frame->restartop = PL_restartop;
+        frame->restartjmpenv = PL_restartjmpenv;
+        frame->top = PL_stack_sp - PL_stack_base;
+        frame->err = newSVsv(ERRSV);
+    }
+    JMPENV_POP;
+    PL_op = op;
+    MY_CXT.holder = holder;
+    plx_mask(aTHX_ frame);
+    return left == 0 ? PLX_DONE : PLX_LEFT;
+}
+
+/* Runs `run`. What it throws, and an exit, goes on when the frame ends. */
+plx_status
+plx_protect(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
+{
+    return frame && !frame->left ? plx_catch(aTHX_ frame, run, job)
+                                 : plx_contain(aTHX_ frame, run, job);
+}
+
+/* --- frames --- */
+
+void
+plx_frame_begin(pTHX_ plx_frame *frame)
+{
+    I32 i;
+    for (i = 0; i < frame->items; i++)
+        SvREFCNT_inc_simple_void_NN(frame->args[i]);
+    frame->left = 0;
+    frame->err = NULL;
+    frame->thrown = NULL;
+    frame->stack = PL_curstackinfo;
+    frame->context = cxstack_ix;
+    frame->in_eval = PL_in_eval;
+    frame->masked = 0;
+    plx_mask(aTHX_ frame);
+}
+
+/* With no frame of Rust's on the stack any more, perl may jump. */
+void
+plx_frame_end(pTHX_ plx_frame *frame)
+{
+    dMY_CXT;
+    const int exits = frame->left ? frame->left != 3 : MY_CXT.exits;
+    I32 i;
+    for (i = 0; i < frame->items; i++)
+        SvREFCNT_dec_NN(frame->args[i]);
+    plx_unmask(frame);
+    if (frame->err && !exits) {
+        PL_stack_sp = PL_stack_base + frame->top; /* XSUBs have returned meanwhile */
+        PL_restartop = frame->restartop;
+        PL_restartjmpenv = frame->restartjmpenv;
+        sv_setsv(ERRSV, frame->err);
+        SvREFCNT_dec_NN(frame->err);
+        JMPENV_JUMP(3);
+    }
+    SvREFCNT_dec(frame->err);
+    if (frame->thrown)
+        sv_2mortal(frame->thrown);
+    if (exits) {
+        MY_CXT.exits = 0;
+        my_exit(STATUS_EXIT);
+    }
+    if (frame->thrown)
+        plx_raise_again(aTHX_ frame->thrown);
+}
+
+/* Whether Perl code has left, so that the method has nothing more to do. */
+int
+plx_has_left(const plx_frame *frame)
+{
+    return frame && (frame->left != 0 || frame->thrown);
+}
+
+plx_frame **
+plx_holder(pTHX)
+{
+    dMY_CXT;
+    return &MY_CXT.holder;
+}
+
+/* Has the interpreter change hands. Returns whose it was, to be given back. */
+plx_frame *
+plx_hold(void *perl, plx_frame *holder)
+{
+    dTHXa(perl);
+    plx_frame **const place = plx_holder(aTHX);
+    plx_frame *const before = *place;
+    *place = holder;
+    return before;
+}
+
+/* The frame that can keep a jump, if that which is lent can: between it and here there are
+ * no frames of Perl's, to which the library would return. (One that has a jump had none.) */
+plx_frame *
+plx_usable(pTHX_ plx_frame *holder)
+{
+    if (!holder || holder == PLX_HELD)
+        return NULL;
+    return holder->left || (holder->stack == PL_curstackinfo && holder->context == cxstack_ix)
+        ? holder : NULL;
+}
+
+/* The interpreter for code that the library calls back: the frame that is lent in
+ * *`holder`, and in *`frame` the same if it can keep a jump. 0 where Rust has it. */
+int
+plx_call_back(void *perl, plx_frame **holder, plx_frame **frame)
+{
+    dTHXa(perl);
+    plx_frame **const place = plx_holder(aTHX);
+    if (*place == PLX_HELD)
+        return 0;
+    *holder = *place;
+    *frame = plx_usable(aTHX_ *place);
+    *place = PLX_HELD;
+    return 1;
+}
+
+/* How many relays are on the stack. */
+I32 *
+plx_turns(pTHX)
+{
+    dMY_CXT;
+    return &MY_CXT.turns;
 }
 
 static void
 plx_context_fill(pTHX_ my_cxt_t *context)
 {
-    context->runner = newXS(NULL, plx_run_job, __FILE__);
-    context->job = NULL;
+    context->holder = NULL;
     context->turns = 0;
-    context->frame = NULL;
-    context->watched_gv =
-        context->watched ? gv_fetchpv(context->watched, GV_ADDMULTI, SVt_PV) : NULL;
-    SvREFCNT_inc(context->watched_gv); /* whatever becomes of its package */
+    context->kept = newAV();
+    context->exits = 0;
+    context->runner = newXS(NULL, plx_run_errand, __FILE__);
 }
 
 void
-plx_interpreter_init(void *perl, const char *watched)
+plx_interpreter_init(void *perl)
 {
     dTHXa(perl);
     MY_CXT_INIT;
-    MY_CXT.watched = watched;
     plx_context_fill(aTHX_ &MY_CXT);
 }
 
@@ -82,228 +412,4 @@ XS(plx_clone)
         plx_context_fill(aTHX_ &MY_CXT);
     }
     XSRETURN_EMPTY;
-}
-
-/* Perl code may free what the arguments are taken from: from the first piece
- * that runs they are held until the caller's next statement. */
-static void
-plx_frames_pin(pTHX_ plx_frame *frame)
-{
-    I32 i;
-    for (; frame && !frame->pinned; frame = frame->outer) {
-        frame->pinned = 1;
-        for (i = 0; i < frame->items; i++)
-            sv_2mortal(SvREFCNT_inc_simple_NN(frame->args[i]));
-    }
-}
-
-static int
-plx_is_watched(const my_cxt_t *context)
-{
-    SV *const sv = context->watched_gv ? GvSV(context->watched_gv) : NULL;
-    return sv && SvOK(sv);
-}
-
-/* Whether the package variable that the table names is defined. */
-int
-plx_watched(void *perl)
-{
-    dTHXa(perl);
-    dMY_CXT;
-    return plx_is_watched(&MY_CXT);
-}
-
-/* Whether no Perl code runs unless it is called from here: neither of the two above. */
-int
-plx_quiet(void *perl)
-{
-    dTHXa(perl);
-    dMY_CXT;
-    return !plx_is_watched(&MY_CXT) && !plx_has_signal_handlers(aTHX_PERL);
-}
-
-/* A savestack to begin with; Perl makes it larger. */
-#define PLX_SAVES 60
-
-/* Runs `job` in an eval of its own, on stacks of its own.
- *
- * The own argument stack makes last, next and goto to a place outside ordinary
- * exceptions. An exit unwinds down to PL_mainstack, and all of the savestack:
- * pointed at our own, the frames of whoever called us stay whole until they
- * have returned, and the exit goes on from plx_answer_with. */
-plx_status
-plx_protect(pTHX_ plx_job *job)
-{
-    dSP;
-    dMY_CXT;
-    dJMPENV;
-    int jump;
-    OP *const op = PL_op;
-    AV *const mainstack = PL_mainstack;
-    ANY *const saves = PL_savestack;
-    const I32 saves_ix = PL_savestack_ix;
-    const I32 saves_max = PL_savestack_max;
-    const SSize_t mark = PL_markstack_ptr - PL_markstack;
-    const SSize_t floor = PL_tmps_floor;
-    const I32 scope = PL_scopestack_ix;
-    plx_job *const outer = MY_CXT.job;
-    SV *const before = plx_errsv_copy(aTHX);
-    SV *err = before;
-    plx_status status;
-
-    plx_frames_pin(aTHX_ MY_CXT.frame);
-    job->op = op;
-    job->finished = 0;
-    job->exception = NULL;
-    job->err = before;
-    PUSHSTACKi(PERLSI_UNKNOWN);
-    Newx(PL_savestack, PLX_SAVES + SS_MAXPUSH, ANY);
-    PL_savestack_ix = 0;
-    PL_savestack_max = PLX_SAVES;
-    PL_tmps_floor = PL_tmps_ix; /* not saved: an exit would give it back too soon */
-
-    JMPENV_PUSH(jump);
-    if (jump == 0) {
-        PL_mainstack = PL_curstack;
-        MY_CXT.job = job;
-        PUSHMARK(PL_stack_sp);
-        call_sv((SV *)MY_CXT.runner, G_EVAL | G_VOID | G_DISCARD | G_NOARGS | G_NODEBUG);
-    }
-    else {
-        while (PL_scopestack_ix > scope)
-            LEAVE;
-        PL_markstack_ptr = PL_markstack + mark;
-        PL_op = op;
-    }
-    JMPENV_POP;
-
-    PL_mainstack = mainstack;
-    MY_CXT.job = outer;
-    PL_tmps_floor = floor;
-    Safefree(PL_savestack);
-    PL_savestack = saves;
-    PL_savestack_ix = saves_ix;
-    PL_savestack_max = saves_max;
-    if (jump != 0) {
-        status = PLX_EXIT;
-    }
-    else if (job->finished) {
-        status = PLX_DONE;
-        err = job->err; /* the runner's own copy by now */
-        SvREFCNT_dec(before);
-    }
-    else {
-        status = PLX_DIED;
-        job->exception = newSVsv(ERRSV);
-        CLEAR_ERRSV();
-    }
-    if (err) {
-        sv_setsv(ERRSV, err);
-        SvREFCNT_dec(err);
-    }
-    SPAGAIN;
-    POPSTACK;
-    return status;
-}
-
-/* Makes a plain call, if it is one. */
-PERL_STATIC_INLINE IV
-plx_call_plain(pTHX_ const plx_method *method, SV **args, I32 items, plx_answer *answer)
-{
-    dMY_CXT;
-    plx_attached *attached;
-    char *start;
-    STRLEN len;
-    UV want, flags = 0;
-    IV done;
-    if (method->shape == PLX_NO_SHAPE || plx_is_watched(&MY_CXT)
-        || (plx_any_signal(aTHX) && plx_any_handler(aTHX)))
-        return PLX_NO_COUNT;
-    attached = plx_plain_attached(args[0]);
-    if (!attached || !plx_plain_number(args[2], &want)
-        || (items > 3 && !plx_plain_number(args[3], &flags)))
-        return PLX_NO_COUNT;
-    if (method->shape == PLX_FILLS) {
-        len = want < method->most ? (STRLEN)want : method->most;
-        start = plx_plain_room(aTHX_ args[1], len);
-    }
-    else {
-        start = (char *)plx_plain_string(args[1], &len);
-    }
-    if (!start)
-        return PLX_NO_COUNT;
-    if (len > want)
-        len = (STRLEN)want;
-    done = method->plain(aTHX_PERL, attached, start, len, flags, answer);
-    if (method->shape == PLX_FILLS && done > 0)
-        plx_plain_filled(aTHX_ args[1], (STRLEN)done);
-    return done;
-}
-
-void
-plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *answer)
-{
-    dMY_CXT;
-    frame->pinned = 0;
-    frame->outer = MY_CXT.frame;
-    MY_CXT.frame = frame;
-    plx_the_table->enter(aTHX_PERL, method, frame->args, (size_t)frame->items, answer);
-    MY_CXT.frame = frame->outer;
-}
-
-/* Makes an ordinary call, unless `answer` is one already, and does what it says. */
-__attribute__((noinline)) static void
-plx_make_call(pTHX_ I32 ax, I32 items, const plx_method *method, plx_answer *answer)
-{
-    SV **sp;
-    if (answer->verdict == PLX_PASS) {
-        plx_frame frame;
-        Copy(&ST(0), frame.args, items, SV *);
-        frame.items = items;
-        plx_run_method(aTHX_ method, &frame, answer);
-    }
-    if (answer->verdict == PLX_EMPTY)
-        XSRETURN_EMPTY;
-    if (answer->verdict != PLX_INT)
-        plx_answer_with(aTHX_ answer);
-    XSprePUSH;
-    EXTEND(SP, 1);
-    if (answer->verdict == PLX_INT) {
-        dXSTARG;
-        PUSHi(answer->iv);
-    }
-    else {
-        PUSHs(answer->verdict == PLX_SV ? answer->sv : &PL_sv_undef);
-    }
-    PUTBACK;
-}
-
-/* How many relays are on the stack. */
-I32 *
-plx_turns(pTHX)
-{
-    dMY_CXT;
-    return &MY_CXT.turns;
-}
-
-XS(plx_dispatch)
-{
-    dXSARGS;
-    const plx_method *const method = (const plx_method *)XSANY.any_ptr;
-    SV **const args = &ST(0);
-    plx_answer answer;
-    IV done;
-
-    if (UNLIKELY(items < method->min || items > method->max))
-        croak_xs_usage(cv, method->usage);
-    answer.verdict = PLX_PASS;
-    done = plx_call_plain(aTHX_ method, args, items, &answer);
-    if (LIKELY(done != PLX_NO_COUNT)) {
-        dXSTARG;
-        TARGi(done, 1);
-        args[0] = TARG; /* no Perl code has run: the stack is where it was */
-        PL_stack_sp = args;
-        return;
-    }
-    plx_make_call(aTHX_ ax, items, method, &answer);
 }

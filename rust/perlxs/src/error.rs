@@ -1,18 +1,17 @@
-//! Exceptions as values.
+//! Why a method does not return.
 
 use crate::{Perl, Sv};
 use perl_sys::Verdict;
 
-/// Why a method does not return. C raises it once no Rust frame is left.
+/// C raises it once no Rust frame is left.
 pub enum Error {
     /// A message; Perl appends "at FILE line N.".
     Message(String),
     /// A new exception object.
     Object(Sv),
-    /// An exception that Perl code threw: it goes on as it came.
-    Thrown(Sv),
-    /// `exit` was called; its status is in the interpreter.
-    Exit,
+    /// Perl code has thrown something, or called `exit`. C has kept it, and goes on
+    /// with it when the method returns, whatever that answers.
+    Left,
     /// No exception: a warning with this message, and undef.
     Declined(String),
 }
@@ -27,8 +26,7 @@ impl Error {
         match self {
             Error::Message(text) => (Verdict::Croak, Some(Sv::bytes(perl, text.as_bytes()))),
             Error::Object(sv) => (Verdict::Croak, Some(sv)),
-            Error::Thrown(sv) => (Verdict::Rethrow, Some(sv)),
-            Error::Exit => (Verdict::Leave, None),
+            Error::Left => (Verdict::Empty, None),
             Error::Declined(text) => (Verdict::Decline, Some(Sv::bytes(perl, text.as_bytes()))),
         }
     }

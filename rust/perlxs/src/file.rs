@@ -36,7 +36,7 @@ impl Arg<'_> {
     ) -> Result<io::Result<Named>, Error> {
         let mut job = Job::new(perl);
         job.raw.sv = self.raw();
-        job.raw.code = what.as_ptr() as *mut sys::Sv; // a name for messages, in this job
+        job.raw.what = what.as_ptr();
         job.raw.count = writes.into();
         job.run(sys::plx_do_file)?;
         let (handle, error) = (job.raw.defined != 0, job.raw.error);

@@ -5,13 +5,13 @@
 //! from a scalar's own buffer borrows a [`Quiet`], which holds that token, so
 //! that no Perl code can change the buffer under them.
 
-#![deny(unsafe_op_in_unsafe_fn)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
+mod ahead;
 mod error;
 mod file;
 mod handler;
 mod object;
-mod pending;
 mod perl;
 mod plain;
 mod scalar;
@@ -20,20 +20,20 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use ahead::Ahead;
 pub use error::Error;
 pub use file::{Filehandle, Named};
 pub use handler::{Handler, Returned};
-pub use object::Object;
-pub use pending::{defer, deferred, raise_deferred};
-pub use perl::{Perl, Quiet};
+pub use object::{Attach, Object};
+pub use perl::{Interpreter, Perl, Quiet, Woken};
 #[doc(hidden)]
 pub use plain::enter as plain_entry;
-pub use plain::{Plain, PlainCall, PlainEntry};
+pub use plain::{Plain, PlainCall};
 pub use scalar::{Arg, Bytes, Sv};
 pub use scratch::{Chunk, Scratch};
 #[doc(hidden)]
 pub use table::enter;
-pub use table::{Answer, Args, Entry, Xsub};
+pub use table::{Answer, Args, Entry, Relay, Xsub};
 
 /// For the macros of this crate only.
 #[doc(hidden)]

@@ -1,12 +1,13 @@
 //! Objects: blessed scalars with an integer slot, and what Rust hangs on them.
 
-use crate::pending::{deferred, forget_deferred};
 use crate::table::caught;
-use crate::{Arg, Error, Perl, Sv};
+use crate::{Ahead, Arg, Error, Perl, Sv};
 use perl_sys as sys;
 use std::any::TypeId;
 use std::ffi::CStr;
 use std::marker::PhantomData;
+use std::os::raw::c_longlong;
+use std::ptr;
 use std::rc::Rc;
 
 /// What hangs on a scalar: C sees the head only, and calls `drop`.
@@ -20,18 +21,26 @@ struct Holder<T> {
 unsafe extern "C" fn drop_holder<T>(head: *mut sys::Attached) {
     // SAFETY: `head` begins a Holder<T> that `hold` leaked; C gives it up once.
     let holder = unsafe { Box::from_raw(head as *mut Holder<T>) };
-    let mark = deferred();
-    // A panic has nobody to go to, and no more has what Perl code threw under this.
+    // A panic has nobody to go to.
     let _ = caught(|| {
         drop(holder);
         Ok(())
     });
-    forget_deferred(mark);
 }
 
-fn hold<T: 'static>(value: Rc<T>, slot: sys::Iv) -> *mut sys::Attached {
+/// What can hang on an object.
+pub trait Attach: 'static {
+    /// Where it keeps what plain calls take by themselves.
+    fn ahead(&self) -> Option<&Ahead> {
+        None
+    }
+}
+
+fn hold<T: Attach>(value: Rc<T>, slot: c_longlong) -> *mut sys::Attached {
     let head = sys::Attached {
         drop: drop_holder::<T>,
+        // Lives as long as the holder's count of `value`.
+        ready: value.ahead().map_or(ptr::null_mut(), Ahead::ready),
         slot,
     };
     let holder = Holder {
@@ -89,7 +98,7 @@ impl<'a> Object<'a> {
     }
 
     /// Hangs `value` on the object, in place of what hangs there.
-    pub fn attach<T: 'static>(self, perl: &Perl, value: Rc<T>) {
+    pub fn attach<T: Attach>(self, perl: &Perl, value: Rc<T>) {
         drop(self.detach::<T>());
         // SAFETY: as in `slot`; C takes the holder over.
         unsafe { sys::plx_attach(perl.raw(), self.raw, hold(value, sys::plx_slot(self.raw))) }
@@ -125,7 +134,7 @@ impl Sv {
         unsafe {
             Sv::owned(
                 perl,
-                sys::plx_new_object(perl.raw(), class.as_ptr(), slot as sys::Iv),
+                sys::plx_new_object(perl.raw(), class.as_ptr(), slot as c_longlong),
             )
         }
     }

@@ -1,40 +1,74 @@
 //! The interpreter.
 
-use crate::{Error, Sv};
+use crate::Error;
 use perl_sys as sys;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
+use std::time::Duration;
 
 /// The right to run Perl code on this interpreter.
 ///
-/// There is one for each time Perl called into Rust: it is made where C enters
-/// (see `table::enter`) and where a library calls back.
+/// There is one at a time: it is made where C enters (see `table::enter`), and for
+/// whoever is called back by a library to which it is lent.
 pub struct Perl {
     raw: *mut c_void,
+    /// The method's, which keeps what Perl code throws; null where there is none.
+    frame: *mut sys::Frame,
+}
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    Ready,
+    Timeout,
+    /// Signals have arrived whose handlers have not run yet.
+    Signal,
 }
 
 impl Perl {
     /// # Safety
     /// `raw` is the interpreter that the current thread runs (NULL on a perl
-    /// without threads), and lives as long as the value.
-    pub(crate) unsafe fn from_raw(raw: *mut c_void) -> Perl {
-        Perl { raw }
+    /// without threads), and lives as long as the value; `frame` likewise is a frame
+    /// of C's, or null. No other value for the interpreter is in use meanwhile.
+    pub(crate) unsafe fn from_raw(raw: *mut c_void, frame: *mut sys::Frame) -> Perl {
+        Perl { raw, frame }
     }
 
     pub(crate) fn raw(&self) -> *mut c_void {
         self.raw
     }
 
-    /// The same interpreter, for a callback to be made later on this thread.
-    pub fn for_callback(&self) -> Perl {
-        Perl { raw: self.raw }
+    /// The same interpreter, to be called back on this thread.
+    pub fn interpreter(&self) -> Interpreter {
+        Interpreter { raw: self.raw }
     }
 
-    /// Whether the package variable that the table watches is defined.
-    pub fn watched(&self) -> bool {
-        // SAFETY: `raw` is the running interpreter (from_raw).
-        unsafe { sys::plx_watched(self.raw) != 0 }
+    /// Makes a call into a library that may call Perl code back: see [`Interpreter`].
+    /// What that throws is the error.
+    pub fn lend<T>(&mut self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        let result = self.hold(self.frame, work);
+        // SAFETY: our own frame, or null.
+        match unsafe { sys::plx_has_left(self.frame) } {
+            0 => Ok(result),
+            _ => Err(Error::Left),
+        }
+    }
+
+    /// The same for a call that puts something in order after an error, which goes on
+    /// whatever Perl code throws here: that waits for the event loop's next turn.
+    pub fn lend_after_error<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.hold(ptr::null_mut(), work)
+    }
+
+    fn hold<T>(&mut self, holder: *mut sys::Frame, work: impl FnOnce() -> T) -> T {
+        // SAFETY: the running interpreter, and our own frame, which outlives the call;
+        // the borrow of `self` keeps us from using either meanwhile.
+        let before = unsafe { sys::plx_hold(self.raw, holder) };
+        let result = work();
+        // SAFETY: as above.
+        unsafe { sys::plx_hold(self.raw, before) };
+        result
     }
 
     /// Whether the program has set any handler in %SIG.
@@ -60,21 +94,61 @@ impl Perl {
         if !self.has_pending_signals() {
             return Ok(());
         }
-        let mut job = Job::new(self);
-        job.run(sys::plx_do_signals)
+        Job::new(self).run(sys::plx_do_signals)
     }
 
-    /// A stretch in which no Perl code runs, if that can be promised: not while
-    /// a signal handler or the watched variable could bring some.
-    pub fn quiet(&mut self) -> Option<Quiet<'_>> {
-        // SAFETY: `raw` is the running interpreter (from_raw).
-        (unsafe { sys::plx_quiet(self.raw) } != 0).then_some(Quiet { perl: PhantomData })
+    /// Waits until a descriptor is readable, or a signal arrives that has a handler.
+    /// Handlers that are called at once run in here; what they throw is the error.
+    pub fn wait(&mut self, fd: i32, limit: Option<Duration>) -> Result<Woken, Error> {
+        let limit = limit.map_or(-1, |time| {
+            i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+        });
+        let mut job = Job::new(self);
+        job.raw.iv = [fd.into(), limit];
+        job.run(sys::plx_do_wait)?;
+        let ready = job.raw.count != 0;
+        Ok(match (ready, self.has_pending_signals()) {
+            (true, _) => Woken::Ready,
+            (false, true) => Woken::Signal,
+            (false, false) => Woken::Timeout,
+        })
+    }
+
+    /// A stretch in which no Perl code runs, as long as no library is called that may
+    /// call some back.
+    pub fn quiet(&mut self) -> Quiet<'_> {
+        Quiet { perl: PhantomData }
     }
 }
 
 /// While `'p` lasts no Perl code runs: it holds the [`Perl`] that any would need.
 pub struct Quiet<'p> {
     perl: PhantomData<&'p mut Perl>,
+}
+
+/// An interpreter without the right to run code on it: what a callback is registered with.
+pub struct Interpreter {
+    raw: *mut c_void,
+}
+
+impl Interpreter {
+    /// Runs `work` for a library that calls back, with the token that was lent to that, or
+    /// a new one where it was called by somebody else's code. None where Rust has the
+    /// token itself. The type is not Send, so this is the interpreter's own thread.
+    pub fn called_back<T>(&self, work: impl FnOnce(&mut Perl) -> T) -> Option<T> {
+        let (mut holder, mut frame) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the interpreter lives as long as the thread that registered us.
+        if unsafe { sys::plx_call_back(self.raw, &mut holder, &mut frame) } == 0 {
+            return None;
+        }
+        // SAFETY: C says that nobody else has the interpreter, and that the frame, if
+        // there is one, is that of a call on the stack.
+        let mut perl = unsafe { Perl::from_raw(self.raw, frame) };
+        let result = work(&mut perl);
+        // SAFETY: it goes back to whom it was taken from.
+        unsafe { sys::plx_hold(self.raw, holder) };
+        Some(result)
+    }
 }
 
 /// One protected piece of Perl code: see `plx_job`.
@@ -86,8 +160,8 @@ pub(crate) struct Job<'p> {
 impl<'p> Job<'p> {
     pub fn new(perl: &'p mut Perl) -> Job<'p> {
         let raw = sys::Job {
-            run: ptr::null(),
             code: ptr::null_mut(),
+            what: ptr::null(),
             args: ptr::null(),
             argc: 0,
             sv: ptr::null_mut(),
@@ -98,28 +172,16 @@ impl<'p> Job<'p> {
             count: 0,
             defined: 0,
             error: 0,
-            finished: 0,
-            op: ptr::null_mut(),
-            err: ptr::null_mut(),
-            in_eval: 0,
-            exception: ptr::null_mut(),
         };
         Job { perl, raw }
     }
 
-    pub fn run(
-        &mut self,
-        how: unsafe extern "C" fn(*mut c_void, *mut sys::Job) -> sys::Status,
-    ) -> Result<(), Error> {
+    pub fn run(&mut self, how: sys::Do) -> Result<(), Error> {
         // SAFETY: the interpreter is the running one (Perl), and the scalars in
         // the job are alive: whoever filled it holds or borrows them.
-        match unsafe { how(self.perl.raw, &mut self.raw) } {
+        match unsafe { how(self.perl.raw, self.perl.frame, &mut self.raw) } {
             sys::DONE => Ok(()),
-            // SAFETY: a job that died hands over the exception's count.
-            sys::DIED => Err(Error::Thrown(unsafe {
-                Sv::owned(self.perl, self.raw.exception)
-            })),
-            _ => Err(Error::Exit),
+            _ => Err(Error::Left),
         }
     }
 }

@@ -9,19 +9,12 @@ use crate::table::{answer, caught};
 use crate::{Error, Perl};
 use perl_sys as sys;
 use std::ffi::c_void;
-use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::os::raw::c_char;
-use std::slice;
+use std::os::raw::c_longlong;
+use std::{ptr, slice};
 
 /// A plain call's arguments, of a method that fills its data or one that reads it.
-pub struct Plain<'a, const FILLS: bool> {
-    attached: *mut sys::Attached,
-    start: *mut c_char,
-    len: usize,
-    flags: sys::Uv,
-    life: PhantomData<&'a ()>,
-}
+pub struct Plain<'a, const FILLS: bool>(&'a sys::Plain);
 
 /// The code behind a plain call.
 pub trait PlainCall<const FILLS: bool> {
@@ -30,26 +23,17 @@ pub trait PlainCall<const FILLS: bool> {
     fn call(perl: &Perl, call: Plain<'_, FILLS>) -> Option<Result<i64, Error>>;
 }
 
-/// How C reaches it: `plx_method.plain`.
-pub type PlainEntry = unsafe extern "C" fn(
-    *mut c_void,
-    *mut sys::Attached,
-    *mut c_char,
-    usize,
-    sys::Uv,
-    *mut sys::Answer,
-) -> sys::Iv;
-
 impl<'a, const FILLS: bool> Plain<'a, FILLS> {
     /// What hangs on the object, if it is a `T`.
     pub fn object<T: 'static>(&self) -> Option<&'a T> {
         // SAFETY: C found it on the object, which the call keeps; only Perl code
         // could take it off.
-        unsafe { attached_as(self.attached) }
+        unsafe { attached_as(self.0.attached) }
     }
 
+    /// Cut off as C does.
     pub fn flags(&self) -> u32 {
-        self.flags as u32
+        self.0.flags as u32
     }
 }
 
@@ -58,7 +42,7 @@ impl Plain<'_, true> {
     pub fn space(&mut self) -> &mut [MaybeUninit<u8>] {
         // SAFETY: C made room for `len` bytes (the shape is in the type), and
         // nobody else writes meanwhile.
-        unsafe { slice::from_raw_parts_mut(self.start as *mut MaybeUninit<u8>, self.len) }
+        unsafe { slice::from_raw_parts_mut(self.0.start as *mut MaybeUninit<u8>, self.0.len) }
     }
 }
 
@@ -66,7 +50,7 @@ impl Plain<'_, false> {
     /// The bytes to be read.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the string has `len` bytes, and nobody writes meanwhile.
-        unsafe { slice::from_raw_parts(self.start as *const u8, self.len) }
+        unsafe { slice::from_raw_parts(self.0.start as *const u8, self.0.len) }
     }
 }
 
@@ -78,24 +62,15 @@ impl Plain<'_, false> {
 /// code runs before it returns.
 pub unsafe extern "C" fn enter<C: PlainCall<FILLS>, const FILLS: bool>(
     raw: *mut c_void,
-    attached: *mut sys::Attached,
-    start: *mut c_char,
-    len: usize,
-    flags: sys::Uv,
+    call: *const sys::Plain,
     out: *mut sys::Answer,
-) -> sys::Iv {
-    // SAFETY: as the caller promises.
-    let perl = unsafe { Perl::from_raw(raw) };
-    let call = Plain {
-        attached,
-        start,
-        len,
-        flags,
-        life: PhantomData,
-    };
-    match caught(|| Ok(C::call(&perl, call))) {
+) -> c_longlong {
+    // SAFETY: as the caller promises. Without a frame no job could raise anything, but
+    // a plain call has no `&mut Perl` to run one with.
+    let (perl, call) = unsafe { (Perl::from_raw(raw, ptr::null_mut()), &*call) };
+    match caught(|| Ok(C::call(&perl, Plain(call)))) {
         // More than there was room for is no length that C may believe.
-        Ok(Some(Ok(n))) => return n.min(len as i64) as sys::Iv,
+        Ok(Some(Ok(n))) => return n.min(call.len as i64),
         // SAFETY: `out` is the caller's, to be filled in.
         Ok(Some(Err(error))) | Err(error) => unsafe { *out = answer(&perl, Err(error)) },
         Ok(None) => {} // the answer says PLX_PASS as it stands

@@ -162,8 +162,7 @@ impl<'a> Arg<'a> {
         }
         let mut job = self.job(perl);
         job.run(sys::plx_do_uv)?;
-        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
-        Ok(job.raw.uv.into())
+        Ok(job.raw.uv)
     }
 
     /// The same, where that needs no Perl code.
@@ -171,8 +170,7 @@ impl<'a> Arg<'a> {
         let mut uv = 0;
         // SAFETY: the scalar is alive for 'a.
         let plain = unsafe { sys::plx_plain_uv(self.raw, &mut uv) } != 0;
-        #[allow(clippy::useless_conversion)] // 32 bits wide on some perls
-        plain.then_some(uv.into())
+        plain.then_some(uv)
     }
 
     /// The value as a C `int`, cut off as C does.
@@ -233,7 +231,7 @@ impl<'a> Arg<'a> {
     /// over 255 is an exception that names `what` was to be done with it.
     pub fn bytes(self, perl: &mut Perl, what: &CStr) -> Result<Option<Bytes>, Error> {
         let mut job = self.job(perl);
-        job.raw.code = what.as_ptr() as *mut sys::Sv; // a name for the message, in this job
+        job.raw.what = what.as_ptr();
         job.run(sys::plx_do_bytes)?;
         let (defined, copy) = (job.raw.defined != 0, job.raw.value);
         // SAFETY: a defined value's copy is handed over with its count.

@@ -5,6 +5,7 @@ use perl_sys as sys;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::raw::c_char;
+use std::sync::Once;
 use std::{ptr, slice};
 
 fn new_scratch(perl: &Perl) -> Sv {
@@ -21,8 +22,9 @@ pub struct Scratch {
 
 impl Scratch {
     pub fn new(perl: &Perl) -> Scratch {
+        static SETTLED: Once = Once::new();
         // SAFETY: allocates and frees, nothing else.
-        unsafe { sys::plx_settle_heap() };
+        SETTLED.call_once(|| unsafe { sys::plx_settle_heap() });
         Scratch {
             sv: new_scratch(perl),
             buffer: ptr::null(),
@@ -88,6 +90,7 @@ impl Scratch {
 /// so that nothing is copied and nothing a handler does reaches the chunk.
 pub struct Chunk {
     data: Sv,
+    room: usize,
     len: usize,
     shown: Scratch,
 }
@@ -96,6 +99,7 @@ impl Chunk {
     pub fn new(perl: &Perl) -> Chunk {
         Chunk {
             data: new_scratch(perl),
+            room: 0,
             len: 0,
             shown: Scratch::new(perl),
         }
@@ -113,23 +117,23 @@ impl Chunk {
         unsafe {
             let start = sys::plx_scratch_room(perl.raw(), self.data.raw(), cap);
             let start = start as *mut MaybeUninit<u8>;
+            self.room = if start.is_null() { 0 } else { cap };
             Ok((!start.is_null()).then(|| slice::from_raw_parts_mut(start, cap)))
         }
     }
 
-    /// The first `len` bytes of the room have been received.
+    /// The first `len` bytes of the room have been received. (It panics where the room
+    /// has fewer.)
     pub fn filled(&mut self, len: usize) {
+        assert!(
+            len <= self.room,
+            "{} bytes in a room for {}",
+            len,
+            self.room
+        );
         self.len = len;
-        // SAFETY: `data` is ours alone, with room for more than `len` bytes.
+        // SAFETY: `data` is ours alone, with room for more than `len` bytes (room).
         unsafe { sys::plx_scratch_filled(self.data.raw(), len) }
-    }
-
-    /// Holds a copy of `bytes`, received elsewhere.
-    pub fn set(&mut self, perl: &Perl, bytes: &[u8]) {
-        let start = bytes.as_ptr() as *const c_char;
-        self.len = bytes.len();
-        // SAFETY: `data` is ours alone.
-        unsafe { sys::plx_scratch_set(perl.raw(), self.data.raw(), start, bytes.len()) }
     }
 
     /// The chunk's bytes from `offset` on, in a scalar for a handler.

@@ -1,10 +1,9 @@
 //! How the table of a package's methods is written, and how C reaches them.
 
-use crate::plain::PlainEntry;
 use crate::{Arg, Error, Perl, Sv};
 use perl_sys as sys;
 use std::any::Any;
-use std::ffi::c_void;
+use std::ffi::{c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::{ptr, slice};
 
@@ -22,8 +21,8 @@ pub struct Args<'a>(&'a [*mut sys::Sv]);
 
 impl<'a> Args<'a> {
     pub fn get(self, at: usize) -> Arg<'a> {
-        // SAFETY: the boundary holds the arguments as long as the call lasts
-        // (plx_frame), and 'a is no longer than that.
+        // SAFETY: the frame holds the arguments as long as the method runs (enter),
+        // and 'a is no longer than that.
         unsafe { Arg::from_raw(self.0[at]) }
     }
 
@@ -41,29 +40,26 @@ impl<'a> Args<'a> {
 pub type Entry = fn(&mut Perl, Args<'_>) -> Result<Answer, Error>;
 
 /// One XSUB, as C reads it.
-pub type Xsub = sys::Method<Entry, PlainEntry>;
+pub type Xsub = sys::Method<Entry>;
 
 /// Runs a method for C: neither a panic nor an exception leaves by unwinding.
 ///
 /// # Safety
-/// Called by plx_dispatch, plx_bound and plx_relay only: the running interpreter, a method
-/// of the table, `argc` arguments that stay alive for the call (plx_frame), and
-/// an answer to be filled in.
+/// Called by plx_run_method only: the running interpreter, which nobody else uses
+/// meanwhile, the method's frame, a method of the table or of a relay, `argc` arguments
+/// of which the frame holds counts, and an answer to be filled in.
 pub unsafe extern "C" fn enter(
     raw: *mut c_void,
+    frame: *mut sys::Frame,
     method: *const Xsub,
     args: *const *mut sys::Sv,
     argc: usize,
     out: *mut sys::Answer,
 ) {
-    // SAFETY: as the caller promises; a relay has no arguments.
+    // SAFETY: as the caller promises.
     let (mut perl, args, entry) = unsafe {
-        let args = if argc == 0 {
-            &[][..]
-        } else {
-            slice::from_raw_parts(args, argc)
-        };
-        (Perl::from_raw(raw), Args(args), (*method).entry)
+        let args = slice::from_raw_parts(args, argc);
+        (Perl::from_raw(raw, frame), Args(args), (*method).entry)
     };
     let result = caught(|| entry(&mut perl, args));
     // SAFETY: `out` is the caller's, to be filled in.
@@ -87,11 +83,7 @@ pub(crate) fn answer(perl: &Perl, result: Result<Answer, Error>) -> sys::Answer 
         }
     };
     let sv = sv.map_or(ptr::null_mut(), Sv::into_raw);
-    sys::Answer {
-        verdict,
-        iv: iv as sys::Iv,
-        sv,
-    }
+    sys::Answer { verdict, iv, sv }
 }
 
 /// What a panic's exception says.
@@ -108,29 +100,44 @@ fn bug(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Perl {
-    /// A code reference that runs `entry`, with `code` before the arguments, and
-    /// nothing of Perl's outside of that.
-    pub fn bound(&self, code: Arg<'_>, entry: &'static Xsub) -> Sv {
-        // SAFETY: the running interpreter; the new reference's count becomes ours.
-        unsafe {
-            let method = entry as *const Xsub as *const c_void;
-            Sv::owned(self, sys::plx_new_bound(self.raw(), code.raw(), method))
-        }
+    /// Puts a guard in the place of the sub `name`, which a library calls: what the sub
+    /// throws does not jump over that, and goes on when it has returned. The guard then
+    /// returns -1.
+    pub fn guard(&self, name: &CStr) {
+        // SAFETY: the running interpreter.
+        unsafe { sys::plx_guard_sub(self.raw(), name.as_ptr()) }
     }
 
-    /// A code reference that calls the XSUB `code`, and then `entry`, when no
-    /// frame of `code` is left; None where `code` is no XSUB.
-    pub fn relay(&self, code: Arg<'_>, entry: &'static Xsub) -> Option<Sv> {
-        // SAFETY: the running interpreter; the new reference's count becomes ours.
+    /// Puts a relay in the place of the XSUB `name`, unless it has one already. Does
+    /// nothing where there is no such XSUB.
+    pub fn relay(&self, name: &CStr, relay: &Relay) {
+        let raw = |xsub: Option<&'static Xsub>| xsub.map_or(ptr::null(), |x| x as *const Xsub);
+        // SAFETY: the running interpreter; the methods live as long as the program.
         unsafe {
-            let relay = sys::plx_new_relay(
+            sys::plx_relay_around(
                 self.raw(),
-                code.raw(),
-                entry as *const Xsub as *const c_void,
+                name.as_ptr(),
+                raw(relay.before).cast(),
+                raw(relay.after).cast(),
+                relay.runs_callbacks.into(),
+                relay.guards.map_or(-1, i32::from),
             );
-            (!relay.is_null()).then(|| Sv::owned(self, relay))
         }
     }
+}
+
+/// What stands around an XSUB of somebody else's.
+#[derive(Clone, Copy, Default)]
+pub struct Relay {
+    /// Called first, with the XSUB's arguments.
+    pub before: Option<&'static Xsub>,
+    /// Called when the XSUB has succeeded, with the same arguments.
+    pub after: Option<&'static Xsub>,
+    /// Whether it runs callbacks of the program's, as an event loop does. What those
+    /// throw goes on when the XSUB has returned.
+    pub runs_callbacks: bool,
+    /// Which argument is code that a library will call, and is guarded therefore.
+    pub guards: Option<u8>,
 }
 
 /// A C string that lives as long as the program.
@@ -148,11 +155,12 @@ macro_rules! c_str {
 /// A method of the form (object, data, nbytes, flags = 0) may have code of its own
 /// for plain calls: a [`PlainCall`](crate::PlainCall).
 ///
-/// `watch` names the package variable that [`Perl::watched`] looks at.
+/// `reentrant` is set while code of the program's may run under a call of a library's:
+/// there are no plain calls then.
 #[macro_export]
 macro_rules! table {
     (
-        package $package:literal, watch $watched:literal;
+        package $package:literal, reentrant $reentrant:path;
         constants { $($constant:ident = $value:expr;)* }
         methods { $(
             $name:ident ($proto:literal) ($usage:literal) $min:literal..=$max:literal => $entry:path
@@ -176,7 +184,7 @@ macro_rules! table {
         static CONSTANTS: &[$crate::sys::Constant] = &[$(
             $crate::sys::Constant {
                 name: $crate::c_str!(stringify!($constant)),
-                value: $value as $crate::sys::Iv,
+                value: $value as i64,
             },
         )*];
 
@@ -186,13 +194,13 @@ macro_rules! table {
         };
 
         /// What the package contains.
-        pub static TABLE: $crate::sys::Table = $crate::sys::Table {
-            enter: $crate::enter as *const std::ffi::c_void,
-            methods: METHODS.as_ptr() as *const std::ffi::c_void,
+        pub static TABLE: $crate::sys::Table<$crate::Entry> = $crate::sys::Table {
+            enter: $crate::enter,
+            methods: METHODS.as_ptr(),
             nmethods: METHODS.len(),
             constants: CONSTANTS.as_ptr(),
             nconstants: CONSTANTS.len(),
-            watched: $crate::c_str!($watched),
+            reentrant: &$reentrant,
         };
     };
 }
@@ -218,10 +226,10 @@ macro_rules! plain {
         None
     };
     (fills $plain:ty) => {
-        Some($crate::plain_entry::<$plain, true> as $crate::PlainEntry)
+        Some($crate::plain_entry::<$plain, true> as $crate::sys::PlainEntry)
     };
     (reads $plain:ty) => {
-        Some($crate::plain_entry::<$plain, false> as $crate::PlainEntry)
+        Some($crate::plain_entry::<$plain, false> as $crate::sys::PlainEntry)
     };
 }
 

@@ -1,10 +1,9 @@
 //! The vocabulary's invariants, in a Perl of the test's own.
 
-use crate::{
-    defer, deferred, raise_deferred, Arg, Chunk, Error, Handler, Named, Perl, Scratch, Sv,
-};
+use crate::{Arg, Chunk, Error, Handler, Named, Perl, Scratch, Sv};
 use perl_sys as sys;
 use std::ffi::{c_void, CStr, CString};
+use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int};
 use std::ptr;
@@ -38,6 +37,14 @@ fn in_perl(test: impl FnOnce(&mut Perl)) {
         .arg("-V:usemultiplicity")
         .output();
     if !String::from_utf8_lossy(&threads.unwrap().stdout).contains("define") {
+        let said = "not tested: this perl has no threads";
+        assert!(
+            std::env::var_os("SYS_VIRT_STREAM_TEST_ALL").is_none(),
+            "{}",
+            said
+        );
+        // Unlike eprintln, this is seen of a test that passes.
+        writeln!(std::io::stderr(), "{}", said).unwrap();
         return;
     }
     let _one = ONE.lock().unwrap_or_else(|p| p.into_inner());
@@ -62,8 +69,8 @@ fn in_perl(test: impl FnOnce(&mut Perl)) {
             perl_parse(raw, ptr::null(), 3, argv.as_ptr(), ptr::null()),
             0
         );
-        sys::plx_interpreter_init(raw, b"Some::watched\0".as_ptr() as *const c_char);
-        test(&mut Perl::from_raw(raw));
+        sys::plx_interpreter_init(raw);
+        test(&mut Perl::from_raw(raw, ptr::null_mut()));
         perl_destruct(raw);
         perl_free(raw);
     }
@@ -81,26 +88,20 @@ fn number(perl: &mut Perl, code: &str) -> u64 {
     sv.as_arg().uv(perl).ok().unwrap()
 }
 
-fn text(perl: &mut Perl, sv: &Sv) -> String {
-    let bytes = sv.as_arg().bytes(perl, what()).ok().unwrap().unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 fn handler(perl: &mut Perl, code: &str) -> Handler {
     let code = eval(perl, code);
     Handler::keep(perl, code.as_arg())
 }
 
 #[test]
-fn a_death_is_a_value() {
+fn an_exception_outside_of_a_method_ends_nothing() {
     in_perl(|perl| {
         let wide = eval(perl, "chr 256");
-        match wide.as_arg().bytes(perl, what()) {
-            Err(Error::Thrown(sv)) => {
-                assert!(text(perl, &sv).starts_with("Wide character in test"))
-            }
-            _ => panic!("no exception"),
-        }
+        assert!(matches!(
+            wide.as_arg().bytes(perl, what()),
+            Err(Error::Left)
+        ));
+        assert_eq!(number(perl, "40 + 2"), 42);
     });
 }
 
@@ -115,7 +116,7 @@ fn a_death_with_no_eval_around_ends_the_program_as_anywhere() {
             perl,
             "our $in_eval; sub { $in_eval = $^S; die \"expected\\n\" }",
         );
-        assert!(matches!(dies.call(perl, &[]), Err(Error::Exit)));
+        assert!(matches!(dies.call(perl, &[]), Err(Error::Left)));
         assert_eq!(number(perl, "$in_eval || 0"), 0);
         assert_eq!(number(perl, "40 + 2"), 42);
     });
@@ -125,7 +126,7 @@ fn a_death_with_no_eval_around_ends_the_program_as_anywhere() {
 fn an_exit_is_a_value_and_perl_goes_on() {
     in_perl(|perl| {
         let exit = handler(perl, "sub { local $x = 1; exit 3 }");
-        assert!(matches!(exit.call(perl, &[]), Err(Error::Exit)));
+        assert!(matches!(exit.call(perl, &[]), Err(Error::Left)));
         assert_eq!(number(perl, "40 + 2"), 42);
     });
 }
@@ -213,65 +214,29 @@ fn a_scratch_scalar_serves_until_it_is_kept() {
     });
 }
 
-#[test]
-fn perl_is_not_quiet_with_a_handler_or_the_watched_variable() {
-    in_perl(|perl| {
-        assert!(perl.quiet().is_some());
-        eval(perl, "$SIG{USR1} = sub {}; 1");
-        assert!(perl.quiet().is_none());
-        eval(perl, "$SIG{USR1} = 'DEFAULT'; 1");
-        assert!(perl.quiet().is_some());
-        eval(perl, "$Some::watched = 1; 1");
-        assert!(perl.quiet().is_none());
-    });
-}
-
-#[test]
-fn deferred_exceptions_come_in_order_and_an_exit_first() {
-    in_perl(|perl| {
-        defer(perl, Error::message("one"));
-        let mark = deferred();
-        defer(perl, Error::message("two"));
-        defer(perl, Error::Exit);
-        assert!(matches!(raise_deferred(perl, mark), Err(Error::Exit)));
-        assert!(matches!(raise_deferred(perl, mark), Err(Error::Message(m)) if m == "two"));
-        assert!(raise_deferred(perl, mark).is_ok());
-        assert!(matches!(raise_deferred(perl, 0), Err(Error::Message(m)) if m == "one"));
-        assert!(raise_deferred(perl, 0).is_ok());
-    });
-}
-
-fn file(perl: &mut Perl, code: &str, writes: bool) -> Result<Named, String> {
+fn file(perl: &mut Perl, code: &str, writes: bool) -> Option<Named> {
     let sv = eval(perl, code);
-    match sv.as_arg().file(perl, what(), writes) {
-        Ok(named) => named.map_err(|e| e.to_string()),
-        Err(Error::Thrown(sv)) => Err(text(perl, &sv)),
-        Err(_) => Err("something else".into()),
-    }
+    sv.as_arg().file(perl, what(), writes).ok()?.ok()
 }
 
 #[test]
 fn a_file_is_a_path_or_a_handle() {
     in_perl(|perl| {
-        assert!(matches!(file(perl, "'a/path'", false), Ok(Named::Path(p)) if p == b"a/path"));
+        assert!(matches!(file(perl, "'a/path'", false), Some(Named::Path(p)) if p == b"a/path"));
         // The bytes that open would take.
-        assert!(matches!(file(perl, "chr 256", false), Ok(Named::Path(p)) if p == [0xc4, 0x80]));
+        assert!(matches!(file(perl, "chr 256", false), Some(Named::Path(p)) if p == [0xc4, 0x80]));
         let opened = "open our $fh, '<', '/dev/null' or die; ";
         for handle in ["$fh", "*$fh", "*$fh{IO}"] {
             let named = file(perl, &format!("{}{}", opened, handle), false);
-            assert!(matches!(named, Ok(Named::Handle(..))), "{}", handle);
+            assert!(matches!(named, Some(Named::Handle(..))), "{}", handle);
         }
-        for (none, why) in [
-            ("undef", "undefined"),
-            ("[]", "reference"),
-            ("open my $fh, '<:utf8', '/dev/null'; $fh", "layer :utf8"),
-            ("\\*NEVER_OPENED", "not open"),
+        for none in [
+            "undef",
+            "[]",
+            "open my $fh, '<:utf8', '/dev/null'; $fh",
+            "\\*NEVER_OPENED",
         ] {
-            assert!(
-                matches!(file(perl, none, false), Err(e) if e.contains(why)),
-                "{}",
-                none
-            );
+            assert!(file(perl, none, false).is_none(), "{}", none);
         }
     });
 }
@@ -281,7 +246,7 @@ fn a_handles_descriptor_is_one_of_our_own() {
     in_perl(|perl| {
         let named = file(perl, "open our $fh, '<', '/dev/null' or die; $fh", false);
         let (handle, file) = match named {
-            Ok(Named::Handle(handle, file)) => (handle, file),
+            Some(Named::Handle(handle, file)) => (handle, file),
             _ => panic!("no handle"),
         };
         eval(perl, "close $fh; 1");

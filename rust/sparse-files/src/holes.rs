@@ -64,6 +64,7 @@ fn offset(at: u64) -> Result<off_t> {
 mod tests {
     use super::*;
     use crate::tests::Folder;
+    use std::io::Write;
     use std::os::unix::fs::FileExt;
 
     const MIB: u64 = 1 << 20;
@@ -78,8 +79,18 @@ mod tests {
             .open(folder.0.join("file"))
             .unwrap();
         file.write_all_at(&vec![b'x'; 3 * MIB as usize], 0).unwrap();
-        if punch(&file, MIB, MIB).is_err() {
-            return; // this file system has none
+        if let Err(error) = punch(&file, MIB, MIB) {
+            let code = error.raw_os_error();
+            assert!([Some(libc::EOPNOTSUPP), Some(libc::ENOSYS)].contains(&code));
+            let said = "not tested: the temporary folder's file system has no holes";
+            assert!(
+                std::env::var_os("SYS_VIRT_STREAM_TEST_ALL").is_none(),
+                "{}",
+                said
+            );
+            // Unlike eprintln, this is seen of a test that passes.
+            writeln!(std::io::stderr(), "{}", said).unwrap();
+            return;
         }
         assert_eq!(data_from(&file, 0).unwrap(), Some(0));
         assert_eq!(hole_from(&file, 0).unwrap(), MIB);

@@ -4,10 +4,10 @@
 //! stands in a registry of the thread that runs it, so that no other thread
 //! can call it, and nothing happens when libvirt comes back too late.
 
-use crate::io;
+use crate::calls;
 use crate::state::{stream_behind, stream_of, State};
 use libvirt::{Call, Readable, Stream};
-use perlxs::{Answer, Args, Error, Handler, Object, Perl, Sv};
+use perlxs::{Answer, Args, Error, Handler, Interpreter, Object, Perl, Sv};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What Perl has behind a callback's number. It keeps the stream object alive.
 struct Registration {
-    perl: Perl,
+    interpreter: Interpreter,
     state: Weak<State>,
     this: Sv,
     code: Handler,
@@ -52,18 +52,28 @@ fn registered(number: usize) -> Option<Rc<Registration>> {
         .unwrap_or_default()
 }
 
+/// Where a stream's callback is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    /// libvirt has it, for these events.
+    Active(i32),
+    /// Removed; libvirt has it until its frames have returned.
+    Leaving,
+    /// The stream's end took it along: `remove` has nothing to do, and says so to nobody.
+    Gone,
+}
+
 /// A stream's side of its callback.
 pub struct Callback {
     number: usize,
-    /// libvirt has it. It may have it longer than Perl: see `remove`.
-    installed: Cell<bool>,
+    place: Cell<Place>,
     /// How many times it is on the stack.
     running: Cell<usize>,
-    mask: Cell<i32>,
-    /// The stream ended and took the callback along: `remove` has nothing to
-    /// do, and says so to nobody.
-    gone: Cell<bool>,
-    /// An abort is under way, and runs the callback a last time.
+    /// It has run within itself, after which libvirt takes the outer call for over too:
+    /// removed before that has returned, it would be freed twice.
+    nested: Cell<bool>,
+    /// An abort is under way, and runs it a last time.
     aborting: Cell<bool>,
     /// Says that there is something to read, while that is here and not with libvirt.
     readable: RefCell<Option<Readable>>,
@@ -74,10 +84,9 @@ impl Callback {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         Callback {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            installed: Cell::new(false),
+            place: Cell::new(Place::Nowhere),
             running: Cell::new(0),
-            mask: Cell::new(0),
-            gone: Cell::new(false),
+            nested: Cell::new(false),
             aborting: Cell::new(false),
             readable: RefCell::default(),
         }
@@ -85,29 +94,42 @@ impl Callback {
 
     /// Whether there is a callback to be run.
     pub fn is_active(&self) -> bool {
-        registered(self.number).is_some()
+        matches!(self.place.get(), Place::Active(_))
+    }
+
+    /// Whether it waits for one of these events.
+    fn waits_for(&self, events: i32) -> bool {
+        matches!(self.place.get(), Place::Active(mask) if mask & events != 0)
     }
 
     /// Lets go of what Perl has behind it.
-    fn forget(&self) -> bool {
+    fn forget(&self, place: Place) {
+        self.place.set(place);
         drop(self.readable.take());
         // Dropped outside the borrow: a destructor may come back here.
-        let registration = REGISTRY.try_with(|r| r.borrow_mut().0.remove(&self.number));
-        matches!(registration, Ok(Some(_)))
+        drop(REGISTRY.try_with(|r| r.borrow_mut().0.remove(&self.number)));
     }
 
     /// Takes it from libvirt, where libvirt still has it.
     fn uninstall(&self, stream: &Stream) {
-        if self.installed.replace(false) && !stream.is_inherited() {
-            // Fails where the stream's end has taken it already.
-            let _ = stream.remove_callback();
+        let installed = matches!(self.place.get(), Place::Active(_) | Place::Leaving);
+        if installed && !stream.is_inherited() {
+            // Both fail where the stream's end has taken it already.
+            let nested = self.running.get() > 0 && self.nested.get();
+            let _ = match nested && stream.is_remote() {
+                true => stream.update_callback(0), // libvirt keeps it, and never calls it
+                false => stream.remove_callback(),
+            };
+        }
+        if self.place.get() == Place::Leaving {
+            self.place.set(Place::Nowhere);
         }
     }
 
     /// Removes it for good, without a word.
     pub fn release(&self, stream: &Stream) {
         self.uninstall(stream);
-        self.forget();
+        self.forget(Place::Nowhere);
     }
 
     fn add(
@@ -116,25 +138,24 @@ impl Callback {
         events: i32,
         registration: Registration,
     ) -> Result<(), libvirt::Error> {
-        if self.installed.get() && !self.is_active() {
+        match self.place.get() {
             // Removed by itself while it runs: libvirt 9 would not let go of the
             // stream if that were followed by an add before it has returned.
-            stream.update_callback(events)?;
-        } else {
-            stream.add_callback(events, self.number)?;
+            Place::Leaving => stream.update_callback(events)?,
+            // Asked for a second, libvirt refuses, and keeps the stream for good.
+            Place::Active(_) if stream.is_remote() => return Err(libvirt::Error::second_callback()),
+            _ => stream.add_callback(events, self.number)?,
         }
-        self.installed.set(true);
-        self.gone.set(false);
-        self.mask.set(events);
+        self.place.set(Place::Active(events));
         let old = REGISTRY.with(|r| r.borrow_mut().0.insert(self.number, Rc::new(registration)));
         drop(old);
         Ok(())
     }
 
     /// Sees to it that the callback is also called for what is here to be read.
-    fn watch_ahead(&self, state: &State) {
-        let wanted = self.is_active() && self.mask.get() & libvirt::EVENT_READABLE != 0;
-        let readable = match wanted && !state.ahead().is_empty() {
+    fn watch_unread(&self, state: &State) {
+        let wanted = self.waits_for(libvirt::EVENT_READABLE) && !state.unread().is_empty();
+        let readable = match wanted {
             true => self.readable.take().or_else(|| Readable::new(self.number)),
             false => None,
         };
@@ -142,55 +163,66 @@ impl Callback {
     }
 
     fn remove(&self, stream: &Stream) -> Result<(), libvirt::Error> {
-        if self.gone.replace(false) {
-            return Ok(());
+        match self.place.get() {
+            Place::Gone => self.place.set(Place::Nowhere),
+            Place::Active(_) if self.running.get() > 0 => self.forget(Place::Leaving),
+            Place::Active(_) => {
+                stream.remove_callback()?;
+                self.forget(Place::Nowhere);
+            }
+            Place::Leaving | Place::Nowhere => {
+                self.uninstall(stream); // so that libvirt has none, and says so
+                stream.remove_callback()?;
+            }
         }
-        if self.is_active() && self.running.get() > 0 {
-            self.forget(); // libvirt is told when it has returned
-            return Ok(());
-        }
-        if !self.is_active() {
-            self.uninstall(stream); // so that libvirt has none, and says so
-        }
-        stream.remove_callback()?;
-        self.installed.set(false);
-        self.forget();
         Ok(())
     }
 
     fn update(&self, stream: &Stream, events: i32) -> Result<(), libvirt::Error> {
-        if self.gone.get() {
-            return Ok(());
-        }
-        if !self.is_active() {
-            self.uninstall(stream);
+        match self.place.get() {
+            Place::Gone => return Ok(()),
+            Place::Active(_) => {}
+            Place::Leaving | Place::Nowhere => self.uninstall(stream),
         }
         stream.update_callback(events)?;
-        self.mask.set(events);
+        if self.is_active() {
+            self.place.set(Place::Active(events));
+        }
         Ok(())
     }
 
-    /// Runs `end`, which ends the stream, and lets the callback go with it.
-    ///
-    /// An abort runs a local stream's callback a last time, if it waits for
-    /// anything; otherwise libvirt must not have it when the stream ends, since
-    /// it would never take it out of its event loop.
-    pub fn ending<T>(&self, state: &State, abort: bool, end: impl FnOnce() -> T) -> T {
-        let mask = libvirt::EVENT_READABLE | libvirt::EVENT_WRITABLE;
-        let active = self.is_active();
-        if !(abort && active && self.mask.get() & mask != 0) {
-            self.uninstall(&state.stream);
+    /// Before a call that ends the stream; the answer is for `after_end`. An abort runs a local stream's callback a last
+    /// time, if it waits for anything; otherwise libvirt must not have it when the stream
+    /// ends, since it would never take it out of its event loop.
+    pub fn before_end(&self, stream: &Stream, aborts: bool) -> Ending {
+        let runs = aborts && self.waits_for(libvirt::EVENT_READABLE | libvirt::EVENT_WRITABLE);
+        let takes = self.is_active();
+        self.aborting.set(runs);
+        if !runs {
+            self.uninstall(stream);
         }
-        self.aborting.set(abort);
-        let result = end();
-        self.aborting.set(false);
-        self.uninstall(&state.stream);
-        if active {
-            self.gone.set(true);
-            self.forget();
-        }
-        result
+        Ending { runs, takes }
     }
+
+    /// After that call: the callback has gone with the stream.
+    pub fn after_end(&self, stream: &Stream, ending: Ending) {
+        self.aborting.set(false);
+        if ending.runs {
+            self.uninstall(stream);
+        }
+        if ending.takes {
+            self.forget(Place::Gone);
+        }
+    }
+}
+
+/// What the end of a stream does to its callback.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// It runs it a last time.
+    runs: bool,
+    /// There is one to be taken along.
+    takes: bool,
 }
 
 /// An event, from libvirt's event loop or from within an abort.
@@ -204,24 +236,23 @@ fn on_event(number: usize, events: i32) {
         None => return,
     };
     let callback = &state.callback;
-    let mut perl = registration.perl.for_callback();
-    let events = Sv::int(&perl, events.into());
-
-    callback.running.set(callback.running.get() + 1);
-    // The callback may do what it likes with its own copy.
-    let result = registration.this.as_arg().copy(&mut perl).and_then(|this| {
-        let args = [this.as_arg(), events.as_arg()];
-        registration.code.call_discard(&mut perl, &args)
+    let running = callback.running.get();
+    callback.nested.set(running > 0);
+    callback.running.set(running + 1);
+    registration.interpreter.called_back(|perl| {
+        let events = Sv::int(perl, events.into());
+        // The callback may do what it likes with its own copy. What it throws, C has kept.
+        let _ = registration.this.as_arg().copy(perl).and_then(|this| {
+            let args = [this.as_arg(), events.as_arg()];
+            registration.code.call_discard(perl, &args)
+        });
     });
-    callback.running.set(callback.running.get() - 1);
+    callback.running.set(running);
 
-    if let Err(error) = result {
-        perlxs::defer(&perl, error);
-    }
     if callback.aborting.get() {
         callback.uninstall(&state.stream);
     }
-    callback.watch_ahead(&state);
+    callback.watch_unread(&state);
     // libvirt's own frame may still use the stream when this has returned.
     LATER.with(|later| later.borrow_mut().push(state));
 }
@@ -229,15 +260,16 @@ fn on_event(number: usize, events: i32) {
 /// Lets go of the streams whose callbacks have run, with no frame of theirs left.
 pub fn let_go() {
     let streams = LATER.with(|later| std::mem::take(&mut **later.borrow_mut()));
-    for state in &streams {
-        let callback = &state.callback;
-        // Not while libvirt calls it: after a turn of the loop within the callback, libvirt
-        // takes the outer call for over, and would free the callback's data twice.
-        if callback.running.get() == 0 && !callback.is_active() {
-            callback.uninstall(&state.stream);
+    let (left, running): (Vec<_>, Vec<_>) = streams
+        .into_iter()
+        .partition(|state| state.callback.running.get() == 0);
+    for state in &left {
+        if !state.callback.is_active() {
+            state.callback.uninstall(&state.stream);
         }
     }
-    drop(streams);
+    LATER.with(|later| later.borrow_mut().extend(running));
+    drop(left);
 }
 
 /// `add_callback(stref, events, cb)`
@@ -250,14 +282,14 @@ pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         None => args.get(0).copy(perl)?,
     };
     let registration = Registration {
-        perl: perl.for_callback(),
+        interpreter: perl.interpreter(),
         state: Rc::downgrade(&state),
         this,
-        code: Handler::copy(perl, args.get(2))?,
+        code: Handler::keep(perl, args.get(2)),
     };
-    io::call_here(perl, &state, |stream| {
+    calls::here(perl, &state, |stream| {
         let added = state.callback.add(stream, events, registration);
-        state.callback.watch_ahead(&state);
+        state.callback.watch_unread(&state);
         added
     })?;
     Ok(Answer::Empty)
@@ -267,9 +299,9 @@ pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 pub fn update_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "update_callback", Call::UpdateCallback)?;
     let events = args.get(1).int(perl)?;
-    io::call_here(perl, &state, |stream| {
+    calls::here(perl, &state, |stream| {
         let updated = state.callback.update(stream, events);
-        state.callback.watch_ahead(&state);
+        state.callback.watch_unread(&state);
         updated
     })?;
     Ok(Answer::Empty)
@@ -278,20 +310,22 @@ pub fn update_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error>
 /// `remove_callback(st)`
 pub fn remove_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "remove_callback", Call::RemoveCallback)?;
-    io::call_here(perl, &state, |stream| state.callback.remove(stream))?;
+    calls::here(perl, &state, |stream| state.callback.remove(stream))?;
     Ok(Answer::Empty)
 }
 
 /// `_release_callbacks()`: what this thread's callbacks hold, at the program's end,
 /// and the threads that made calls for it.
-pub fn release_all(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
-    let all: Vec<_> = REGISTRY.with(|r| r.borrow().0.values().cloned().collect());
-    for registration in all {
-        if let Some(state) = registration.state.upgrade() {
-            state.callback.release(&state.stream);
+pub fn release_all(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+    perl.lend(|| {
+        let all: Vec<_> = REGISTRY.with(|r| r.borrow().0.values().cloned().collect());
+        for registration in all {
+            if let Some(state) = registration.state.upgrade() {
+                state.callback.release(&state.stream);
+            }
         }
-    }
-    let_go();
+        let_go();
+    })?;
     libvirt::end_idle();
     Ok(Answer::Empty)
 }

@@ -1,7 +1,6 @@
 //! What the filehandle over a stream (lib/Sys/Virt/Stream/Handle.pm) cannot say in Perl.
 
-use crate::guard;
-use crate::receive::misuse;
+use crate::handlers::misuse;
 use crate::state::stream_of;
 use libvirt::Call;
 use perlxs::{Answer, Args, Error, Perl};
@@ -18,10 +17,7 @@ pub fn check_blocking(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> 
 /// `_abandon(st)`
 pub fn abandon(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "abort", Call::Abort)?;
-    guard::inside(perl, |_| {
-        state.abandon();
-        Ok(())
-    })?;
+    perl.lend_after_error(|| state.abandon());
     Ok(Answer::Empty)
 }
 

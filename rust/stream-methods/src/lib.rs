@@ -2,16 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-mod ahead;
+mod around;
+mod calls;
 mod errors;
 mod events;
 mod file;
-mod guard;
 mod handle;
-mod io;
+mod handlers;
 mod life;
-mod receive;
+mod phase;
+mod recv;
+mod recv_all;
 mod send;
+mod send_all;
 mod state;
 mod transfer;
 
@@ -21,7 +24,7 @@ mod transfer;
 extern "C" {}
 
 perlxs::table! {
-    package "Sys::Virt::Stream", watch "Sys::Virt::Event::eventimpl";
+    package "Sys::Virt::Stream", reentrant calls::REENTRANT;
 
     constants {
         NONBLOCK = libvirt::NONBLOCK;
@@ -38,15 +41,15 @@ perlxs::table! {
         abort           ("$")     ("st")                                         1..=1 => life::abort;
         DESTROY         ("$")     ("st_rv")                                      1..=1 => life::destroy;
 
-        recv            ("$$$;$") ("st, data, nbytes, flags=0")                  3..=4 => transfer::recv, fills at most transfer::LIMIT => transfer::PlainRecv;
-        send            ("$$$")   ("st, data, nbytes")                           3..=3 => transfer::send, reads at most usize::MAX => transfer::PlainSend;
-        recv_hole       ("$;$")   ("st, flags=0")                                1..=2 => transfer::recv_hole;
-        send_hole       ("$$;$")  ("st, lengthSV, flags=0")                      2..=3 => transfer::send_hole;
+        recv            ("$$$;$") ("st, data, nbytes, flags=0")                  3..=4 => recv::recv, fills at most recv::LIMIT => recv::PlainRecv;
+        send            ("$$$")   ("st, data, nbytes")                           3..=3 => send::send, reads at most usize::MAX => send::PlainSend;
+        recv_hole       ("$;$")   ("st, flags=0")                                1..=2 => recv::recv_hole;
+        send_hole       ("$$;$")  ("st, lengthSV, flags=0")                      2..=3 => send::send_hole;
 
-        recv_all        ("$$")    ("stref, handler")                             2..=2 => receive::recv_all;
-        sparse_recv_all ("$$$")   ("stref, handler, hole_handler")               3..=3 => receive::sparse_recv_all;
-        send_all        ("$$")    ("stref, handler")                             2..=2 => send::send_all;
-        sparse_send_all ("$$$$")  ("stref, handler, hole_handler, skip_handler") 4..=4 => send::sparse_send_all;
+        recv_all        ("$$")    ("stref, handler")                             2..=2 => recv_all::recv_all;
+        sparse_recv_all ("$$$")   ("stref, handler, hole_handler")               3..=3 => recv_all::sparse_recv_all;
+        send_all        ("$$")    ("stref, handler")                             2..=2 => send_all::send_all;
+        sparse_send_all ("$$$$")  ("stref, handler, hole_handler, skip_handler") 4..=4 => send_all::sparse_send_all;
 
         recv_file       ("$$@")   ("stref, target, ...")                         2..=30 => file::recv_file;
         send_file       ("$$@")   ("stref, source, ...")                         2..=30 => file::send_file;
@@ -58,9 +61,7 @@ perlxs::table! {
         _check_blocking ("$")     ("st")                                         1..=1 => handle::check_blocking;
         _abandon        ("$")     ("st")                                         1..=1 => handle::abandon;
         _under_sysread  ("")      ("")                                           0..=0 => handle::under_sysread;
-        _opener         ("$$$")   ("code, receives, sends")                      3..=3 => life::opener;
+        _surround       ("")      ("")                                           0..=0 => around::surround;
         _release_callbacks ("")   ("")                                           0..=0 => events::release_all;
-        _guarded        ("$$")    ("code, wants")                                2..=2 => guard::guard;
-        _relay          ("$")     ("code")                                       1..=1 => guard::relay;
     }
 }

@@ -1,11 +1,11 @@
 //! A stream's beginning and end.
 
+use crate::calls::{self, Kind, Way};
 use crate::errors::exception;
-use crate::guard;
-use crate::io;
+use crate::phase::{End, Phase};
 use crate::state::{not_blessed, recognise, stream_of, State};
 use libvirt::{Call, Connection, Stream};
-use perlxs::{Answer, Args, Error, Object, Perl, Sv, Xsub};
+use perlxs::{Answer, Args, Error, Object, Perl, Sv};
 use std::ffi::CStr;
 
 fn class() -> &'static CStr {
@@ -17,10 +17,8 @@ pub fn new_obj(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let object = Object::of(perl, args.get(0))?.ok_or_else(|| not_blessed("_new_obj", "con"))?;
     let flags = optional_flags(perl, args, 1)?;
     let connection = Connection::at(object.slot());
-    // An event loop is registered before a connection is opened.
-    libvirt::keep_to_one_thread(perl.watched());
     let stream = Stream::new(connection, flags).map_err(|e| exception(perl, e))?;
-    let reference = Sv::object(perl, class(), stream.address());
+    let reference = Sv::object(perl, class(), stream.0.address());
     if let Some(object) = Object::of(perl, reference.as_arg())? {
         object.attach(perl, State::new(stream, Some(flags)));
     }
@@ -33,39 +31,6 @@ pub fn optional_flags(perl: &mut Perl, args: Args<'_>, at: usize) -> Result<u32,
         .map_or(Ok(0), |flags| flags.uv(perl).map(|flags| flags as u32))
 }
 
-/// What the relay around a call that opens streams asks: before it, which ends
-/// what the stream was open for (libvirt would lose sight of that), and when it
-/// has succeeded, with one argument more.
-fn opens(perl: &mut Perl, args: Args<'_>, receives: bool, sends: bool) -> Result<Answer, Error> {
-    let object = Object::of(perl, args.get(1))?;
-    if let Some(state) = object.and_then(|object| recognise(perl, object)) {
-        if args.optional(2).is_some() {
-            state.opened(receives, sends);
-        } else if state.stream.is_active() {
-            guard::inside(perl, |_| {
-                state.abandon();
-                Ok(())
-            })?;
-        }
-    }
-    Ok(Answer::Int(0))
-}
-
-static RECEIVES: Xsub = perlxs::unnamed!(|perl, args| opens(perl, args, true, false));
-static SENDS: Xsub = perlxs::unnamed!(|perl, args| opens(perl, args, false, true));
-static BOTH: Xsub = perlxs::unnamed!(|perl, args| opens(perl, args, true, true));
-
-/// `_opener(code, receives, sends)`: a code reference that calls `code`, an XSUB
-/// that opens its second argument; `code` itself where it is no XSUB.
-pub fn opener(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    let way = match (args.get(1).uv(perl)? != 0, args.get(2).uv(perl)? != 0) {
-        (_, false) => &RECEIVES,
-        (false, true) => &SENDS,
-        (true, true) => &BOTH,
-    };
-    guard::around(perl, args.get(0), way)
-}
-
 /// `finish(st)`
 pub fn finish(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "finish", Call::Finish)?;
@@ -75,31 +40,52 @@ pub fn finish(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 
 /// Ends a transfer that is complete. One that a whole file has ended already stays so.
 pub fn complete(perl: &mut Perl, state: &State) -> Result<(), Error> {
-    let whole = state.is_whole();
-    guard::inside(perl, |perl| {
-        let call = || {
-            io::call(perl, state, move |stream| match stream.finish() {
+    let whole = state.phase() == Phase::Ended(End::File);
+    let call = |perl: &mut Perl, way| {
+        calls::make_so(
+            perl,
+            state,
+            Kind::Finishes,
+            way,
+            move |stream| match stream.finish() {
                 Err(error) if whole && error.is_of_closed() => Ok(()),
                 finished => finished,
-            })
-        };
-        state.callback.ending(state, false, call)
-    })
+            },
+        )
+    };
+    end(perl, state, Kind::Finishes, End::Finished, call)
 }
 
 /// `abort(st)`
 pub fn abort(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "abort", Call::Abort)?;
-    // An abort may run the callback, which belongs on this thread.
-    let here = state.callback.is_active();
-    guard::inside(perl, |perl| {
-        let call = || match here {
-            true => io::call_here(perl, &state, |stream| stream.abort()),
-            false => io::call(perl, &state, |stream| stream.abort()),
-        };
-        state.callback.ending(&state, true, call)
-    })?;
+    let call =
+        |perl: &mut Perl, way| calls::make_so(perl, &state, Kind::Aborts, way, Stream::abort);
+    end(perl, &state, Kind::Aborts, End::Aborted, call)?;
     Ok(Answer::Empty)
+}
+
+/// Makes a call that ends the stream, and lets its callback go with it.
+fn end(
+    perl: &mut Perl,
+    state: &State,
+    kind: Kind,
+    how: End,
+    call: impl FnOnce(&mut Perl, Way) -> Result<(), Error>,
+) -> Result<(), Error> {
+    state.may_end().map_err(|e| exception(perl, e))?;
+    let way = match state.is_opened() {
+        true => calls::way(perl, state, kind),
+        false => Way::Here, // it has nothing to wait for
+    };
+    state.ends(how);
+    let (stream, callback) = (&state.stream, &state.callback);
+    // What an event loop throws here comes when all has been done.
+    let mut ending = None;
+    let _ = perl.lend(|| ending = Some(callback.before_end(stream, kind == Kind::Aborts)));
+    let ended = call(perl, way);
+    let _ = perl.lend(|| ending.map(|ending| callback.after_end(stream, ending)));
+    ended
 }
 
 /// `DESTROY(st_rv)`
@@ -108,10 +94,9 @@ pub fn destroy(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         if let Some(state) = recognise(perl, object) {
             object.detach::<State>();
             object.clear_slot();
-            guard::inside(perl, |_| {
+            perl.lend(|| {
                 state.callback.release(&state.stream);
                 drop(state);
-                Ok(())
             })?;
         }
     }

@@ -1,190 +1,106 @@
-//! `send_all` and `sparse_send_all`: libvirt's loops, with nothing of libvirt
-//! under a handler.
+//! Sending: `send` and `send_hole`, and the one way in which bytes are sent.
 
+use crate::calls::{self, Kind, Way};
 use crate::errors::exception;
-use crate::io::{self, Transfer};
-use crate::receive::{blocking_only, call_on_hole, failed, failure, misuse};
-use crate::state::{stream_behind, State};
+use crate::life::optional_flags;
+use crate::phase::Phase;
+use crate::state::{stream_of, State};
 use libvirt::{Call, Sent, CHUNK};
-use perlxs::{Answer, Args, Error, Handler, Perl, Scratch, Sv};
+use perlxs::{Answer, Args, Error, Perl, Plain, PlainCall};
 use std::ffi::CStr;
 
-/// `send_all(stref, handler)`
-pub fn send_all(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    let state = stream_behind(perl, args.get(0), Call::SendAll)?;
-    let transfer = Transfer::new(state);
-    let mut source = Source::new(perl, args);
-    blocking_only(perl, transfer.state(), Call::SendAll)?;
-    while source.step(perl, transfer.state(), CHUNK)? > 0 {}
-    transfer.done();
-    Ok(Answer::Empty)
+const WOULD_BLOCK: i64 = -2;
+
+/// What the program gets.
+fn count(done: Sent) -> i64 {
+    match done {
+        Sent::Data(len) => len as i64,
+        Sent::WouldBlock => WOULD_BLOCK,
+    }
 }
 
-/// `sparse_send_all(stref, handler, hole_handler, skip_handler)`
-pub fn sparse_send_all(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    let state = stream_behind(perl, args.get(0), Call::SparseSendAll)?;
-    let transfer = Transfer::new(state);
-    let mut source = Source::new(perl, args);
-    let holes = Handler::keep(perl, args.get(2));
-    let skip = Handler::keep(perl, args.get(3));
-    blocking_only(perl, transfer.state(), Call::SendAll)?;
-    source.sparse(perl, transfer.state(), &holes, &skip)?;
-    transfer.done();
-    Ok(Answer::Empty)
+/// `send(st, data, nbytes)`
+pub fn send(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let most = usize::try_from(args.get(2).uv(perl)?).unwrap_or(usize::MAX);
+    let state = stream_of(perl, args.get(0), "send", Call::Send)?;
+    let what = CStr::from_bytes_with_nul(b"send\0").unwrap_or_default();
+    let data = args.get(1).bytes(perl, what)?;
+    let data = data.as_deref().unwrap_or(&[]);
+    let sent = bytes(perl, &state, &data[..most.min(data.len())])?;
+    Ok(Answer::Int(count(sent)))
 }
 
-/// Where the data comes from.
-struct Source {
-    stref: Sv,
-    handler: Handler,
-    data: Scratch,
+/// The same for a plain call: straight out of the scalar's own buffer.
+pub struct PlainSend;
+
+impl PlainCall<false> for PlainSend {
+    fn call(perl: &Perl, call: Plain<'_, false>) -> Option<Result<i64, Error>> {
+        let state: &State = call.object()?;
+        let sent = state
+            .may_send()
+            .and_then(|()| state.stream.send(call.bytes()));
+        Some(sent.map(count).map_err(|e| exception(perl, e)))
+    }
 }
 
-impl Source {
-    fn new(perl: &Perl, args: Args<'_>) -> Source {
-        Source {
-            stref: args.get(0).keep(perl),
-            handler: Handler::keep(perl, args.get(1)),
-            data: Scratch::new(perl),
-        }
+/// Sends from `bytes`, which no Perl code can change.
+pub fn bytes(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error> {
+    state.may_send().map_err(|e| exception(perl, e))?;
+    let way = calls::way(perl, state, Kind::Moves);
+    if way == Way::Here {
+        return calls::here(perl, state, |stream| stream.send(bytes));
     }
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())
+        .map_err(|_| exception(perl, libvirt::Error::memory(bytes.len())))?;
+    copy.extend_from_slice(bytes);
+    calls::make_so(perl, state, Kind::Moves, way, move |stream| {
+        stream.send(&copy)
+    })
+}
 
-    fn sparse(
-        &mut self,
-        perl: &mut Perl,
-        state: &State,
-        holes: &Handler,
-        skip: &Handler,
-    ) -> Result<(), Error> {
-        let mut section: u64 = 0;
-        loop {
-            if section == 0 {
-                let (in_data, length) = holes
-                    .call_pair(perl, &[self.stref.as_arg()])?
-                    .map_err(|errno| failure(perl, "send holeHandler", errno))?;
-                if length < 0 {
-                    let why = format!("it returned a length of {}", length);
-                    return Err(misuse(perl, "send holeHandler", &why));
-                }
-                if in_data as i32 == 0 && length != 0 {
-                    self.hole(perl, state, skip, length)?;
-                    continue;
-                }
-                section = length as u64;
-            }
-            let want = section.min(CHUNK as u64) as usize;
-            let sent = self.step(perl, state, want)?;
-            if sent == 0 {
-                return Ok(());
-            }
-            if sent > want {
-                let why = format!("it returned {}, where {} bytes were asked for", sent, want);
-                return Err(misuse(perl, "send handler", &why));
-            }
-            section -= sent as u64;
-        }
-    }
-
-    fn hole(
-        &mut self,
-        perl: &mut Perl,
-        state: &State,
-        skip: &Handler,
-        length: i64,
-    ) -> Result<(), Error> {
-        io::call(perl, state, move |stream| stream.send_hole(length, 0))?;
-        let length = Sv::int(perl, length);
-        call_on_hole(
-            perl,
-            skip,
-            self.stref.as_arg(),
-            length.as_arg(),
-            "send skipHandler",
-        )?;
-        perl.run_signal_handlers()
-    }
-
-    /// Has the handler supply data, and sends it: `want` bytes are asked for.
-    /// Returns how many were sent; 0 at the end of the source.
-    fn step(&mut self, perl: &mut Perl, state: &State, want: usize) -> Result<usize, Error> {
-        let count = Sv::int(perl, want as i64);
-        let data = self.data.empty(perl)?;
-        let returned = self
-            .handler
-            .call(perl, &[self.stref.as_arg(), data, count.as_arg()])?;
-        if failed(&returned) {
-            return Err(failure(perl, "send handler", returned.errno));
+/// Sends all of `bytes`, no more at a time than libvirt's loop does; false where the
+/// stream does not block, which not every stream says beforehand.
+pub fn whole(perl: &mut Perl, state: &State, mut rest: &[u8]) -> Result<bool, Error> {
+    while !rest.is_empty() {
+        match bytes(perl, state, &rest[..rest.len().min(CHUNK)])? {
+            Sent::Data(len) => rest = &rest[len..],
+            Sent::WouldBlock => return Ok(false),
         }
         perl.run_signal_handlers()?;
-        let claimed = u64::try_from(returned.value).unwrap_or(u64::MAX);
-        if want == 0 || claimed == 0 {
-            return Ok(0);
-        }
-        let sent = self.send(perl, state, claimed)?;
-        self.data.used(perl);
-        Ok(sent)
     }
-
-    /// Sends the first `claimed` bytes of what the handler supplied.
-    fn send(&self, perl: &mut Perl, state: &State, claimed: u64) -> Result<usize, Error> {
-        if let Some(quiet) = perl.quiet() {
-            if let Some(bytes) = self.data.plain_bytes(&quiet) {
-                let sent = pieces(bytes, claimed, |piece| state.stream.send(piece));
-                return sent
-                    .and_then(|r| r.map_err(Wrong::Libvirt))
-                    .map_err(|w| w.raise(perl, state));
-            }
-        }
-        let what = CStr::from_bytes_with_nul(b"send handler\0").unwrap_or_default();
-        let bytes = self.data.bytes(perl, what)?;
-        let bytes = bytes.as_deref().unwrap_or(&[]);
-        let sent = pieces(bytes, claimed, |piece| io::send(perl, state, piece));
-        sent.map_err(|w| w.raise(perl, state))?
-    }
+    Ok(true)
 }
 
-/// Why what a handler supplied can't be sent.
-enum Wrong {
-    Claim { claimed: u64, holds: usize },
-    NonBlocking,
-    Libvirt(libvirt::Error),
+/// `send_hole(st, lengthSV, flags=0)`
+pub fn send_hole(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    let state = stream_of(perl, args.get(0), "send_hole", Call::SendHole)?;
+    let flags = optional_flags(perl, args, 2)?;
+    let length = args.get(1).integer(perl)?;
+    hole(perl, &state, length, flags)?;
+    Ok(Answer::Empty)
 }
 
-impl Wrong {
-    fn raise(self, perl: &Perl, state: &State) -> Error {
-        match self {
-            Wrong::Claim { claimed, holds } => {
-                let why = format!(
-                    "it returned {}, but its scalar holds {} bytes",
-                    claimed, holds
-                );
-                misuse(perl, "send handler", &why)
-            }
-            // A stream made elsewhere: only now it shows.
-            Wrong::NonBlocking => exception(perl, Call::SendAll.nonblocking(&state.stream)),
-            Wrong::Libvirt(error) => exception(perl, error),
+/// Has the other side skip `length` bytes.
+pub fn hole(perl: &mut Perl, state: &State, length: i64, flags: u32) -> Result<(), Error> {
+    let fails = |error| Err(exception(perl, error));
+    if length < 0 {
+        return fails(libvirt::Error::hole(length)); // the daemon would be left waiting
+    }
+    if let Err(refusal) = state.may_send() {
+        return fails(refusal);
+    }
+    if matches!(state.phase(), Phase::Ended(_)) && !state.stream.is_remote() {
+        // A local stream that has ended has nothing left to put the hole in, and libvirt
+        // does not look: another call says what it should.
+        if let Err(error) = state.stream.recv(&mut [], 0) {
+            return fails(error);
         }
     }
-}
-
-/// Sends the first `claimed` of `bytes`, no more at a time than libvirt's loop does.
-fn pieces<E>(
-    bytes: &[u8],
-    claimed: u64,
-    mut send: impl FnMut(&[u8]) -> Result<Sent, E>,
-) -> Result<Result<usize, E>, Wrong> {
-    let holds = bytes.len();
-    let all = usize::try_from(claimed)
-        .ok()
-        .and_then(|len| bytes.get(..len))
-        .ok_or(Wrong::Claim { claimed, holds })?;
-    let mut left = all;
-    while !left.is_empty() {
-        match send(&left[..left.len().min(CHUNK)]) {
-            Ok(Sent::Data(len)) => left = &left[len..],
-            Ok(Sent::WouldBlock) => return Err(Wrong::NonBlocking),
-            Err(error) => return Ok(Err(error)),
-        }
+    if length == 0 && state.is_opened() {
+        return Ok(()); // nothing to skip; a daemon that is told may never answer again
     }
-    Ok(Ok(all.len()))
+    calls::make(perl, state, Kind::Moves, move |stream| {
+        stream.send_hole(length, flags)
+    })
 }

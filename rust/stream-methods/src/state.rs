@@ -1,10 +1,11 @@
 //! What belongs to a stream object, and how an argument is found to be one.
 
-use crate::ahead::Ahead;
+use crate::calls;
 use crate::errors::exception;
 use crate::events::Callback;
-use libvirt::{Call, Stream};
-use perlxs::{Arg, Error, Object, Perl};
+use crate::phase::{End, Phase, Refusal, Step, Ways};
+use libvirt::{Call, Stream, Taken};
+use perlxs::{Ahead, Arg, Attach, Error, Object, Perl};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -12,32 +13,91 @@ use std::rc::Rc;
 pub struct State {
     pub stream: Stream,
     pub callback: Callback,
+    phase: Cell<Phase>,
+    /// What libvirt has given and the program has not had. It ends with the stream.
     ahead: Ahead,
+    /// Its driver knows of no holes.
+    has_no_holes: Cell<bool>,
     /// The flags it was made with, where it was made here.
     flags: Option<u32>,
-    /// Its transfer was that of a whole file, which has finished it.
-    whole: Cell<bool>,
+    _taken: Taken,
+}
+
+impl Attach for State {
+    fn ahead(&self) -> Option<&Ahead> {
+        Some(&self.ahead)
+    }
 }
 
 impl State {
-    pub fn new(stream: Stream, flags: Option<u32>) -> Rc<State> {
+    pub fn new((stream, taken): (Stream, Taken), flags: Option<u32>) -> Rc<State> {
         Rc::new(State {
             stream,
             callback: Callback::new(),
+            phase: Cell::new(Phase::New),
             ahead: Ahead::default(),
+            has_no_holes: Cell::new(false),
             flags,
-            whole: Cell::new(false),
+            _taken: taken,
         })
     }
 
-    /// It is finished, and a `finish` by habit is to be harmless.
-    pub fn set_whole(&self) {
-        self.whole.set(true);
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
     }
 
-    /// Whether `set_whole` was the last of its ends.
-    pub fn is_whole(&self) -> bool {
-        self.whole.get() && self.stream.has_ended()
+    /// The one place where the phase changes.
+    pub fn step(&self, step: Step) {
+        let after = self.phase.get().after(step);
+        self.phase.set(after);
+        if !after.is_open() || matches!(step, Step::Open(_)) {
+            self.ahead.clear();
+        }
+    }
+
+    /// Another call has opened it.
+    pub fn opened(&self, ways: Ways) {
+        self.has_no_holes.set(false);
+        self.step(Step::Open(Ways {
+            // One that does not block has an answer where there is nothing to receive.
+            receives: ways.receives || !self.is_blocking(),
+            ..ways
+        }));
+    }
+
+    /// It ends now, if it is open. What libvirt says of one that is not is better than
+    /// a refusal.
+    pub fn ends(&self, end: End) {
+        if self.is_opened() {
+            self.step(Step::End(end));
+        }
+    }
+
+    /// Whether some call has opened it.
+    pub fn is_opened(&self) -> bool {
+        self.phase.get() != Phase::New || self.stream.is_opened()
+    }
+
+    pub fn may_receive(&self) -> Result<(), libvirt::Error> {
+        refused(self.phase.get().may_receive(), "read from")
+    }
+
+    pub fn may_send(&self) -> Result<(), libvirt::Error> {
+        refused(self.phase.get().may_send(), "write to")
+    }
+
+    pub fn may_end(&self) -> Result<(), libvirt::Error> {
+        refused(self.phase.get().may_end(), "end")
+    }
+
+    /// Whether `recv` can be asked to stop at holes, as far as is known.
+    pub fn tells_holes(&self) -> bool {
+        !self.has_no_holes.get()
+    }
+
+    /// Its driver has refused to tell of holes.
+    pub fn tells_no_holes(&self) {
+        self.has_no_holes.set(true);
     }
 
     /// Whether it is known not to block.
@@ -52,40 +112,42 @@ impl State {
             .map_or(false, |flags| flags & libvirt::NONBLOCK == 0)
     }
 
-    /// Another call has opened the stream, to receive or to send.
-    pub fn opened(&self, receives: bool, sends: bool) {
-        self.ahead.clear();
-        // One that does not block has an answer where there is nothing to receive.
-        self.stream.opened(receives || !self.is_blocking(), sends);
-    }
-
-    /// What libvirt has given and the program has not had; the stream's end drops it.
-    pub fn ahead(&self) -> &Ahead {
-        if self.stream.is_over() {
-            self.ahead.clear();
-        }
+    /// What libvirt has given and the program has not had.
+    pub fn unread(&self) -> &Ahead {
         &self.ahead
     }
 
-    /// Aborts the stream, whatever comes of it. A forked child leaves it to its parent.
+    /// Aborts the stream, whatever comes of it: an error has nobody to go to, since the
+    /// stream ends with one already. A forked child leaves it to its parent.
     pub fn abandon(&self) {
-        if self.stream.is_inherited() || self.stream.has_ended() {
+        if self.stream.is_inherited() || self.phase.get().is_over() || !self.is_opened() {
             return;
         }
-        // An abort may run the callback, which belongs on this thread. An error
-        // has nobody to go to: the stream ends with one already.
-        let here = self.callback.is_active();
-        self.callback.ending(self, true, || match here {
+        let here = calls::is_reentrant() || self.callback.is_active();
+        self.step(Step::End(End::Aborted));
+        let ending = self.callback.before_end(&self.stream, true);
+        match here {
             true => drop(self.stream.abort()),
-            false => self.stream.abandon(),
-        });
+            false => self.stream.abort_aside(),
+        }
+        self.callback.after_end(&self.stream, ending);
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.callback.release(&self.stream);
+        libvirt::keeping_errno(|| {
+            self.callback.release(&self.stream);
+            self.abandon();
+        });
     }
+}
+
+fn refused(answer: Result<(), Refusal>, doing: &str) -> Result<(), libvirt::Error> {
+    answer.map_err(|refusal| match refusal {
+        Refusal::OneWay => libvirt::Error::one_way(doing),
+        Refusal::Closed => libvirt::Error::closed(),
+    })
 }
 
 /// The stream that `object` is, if it is one: made here, or by other code that

@@ -193,15 +193,15 @@ sub lifetime {
         ok !$closure, 'and of what it had closed over';
     }
     SKIP: {
-        # There the callback is given whatever the caller's variables now hold.
-        skip 'the C binding keeps the variables, not their values', 2 unless rust();
+        # There the callback is given whatever the caller's variable now holds.
+        skip 'the C binding keeps the variable of the stream, not its value', 2 unless rust();
         my $st = shot($conn);
         my %got = (all => '', mask => 0);
-        my $callback = collector(\%got);
+        my $callback = sub { die 'the first callback' };
         $st->add_callback(READABLE, $callback);
-        $callback = sub { die 'another callback' };
+        $callback = collector(\%got);
         undef $st;
-        ok turn_until(sub { $got{end} }), 'variables used for something else do not matter' or last;
+        ok turn_until(sub { $got{end} }), 'what is in the variable is called, with the stream' or last;
         is sha($got{all}), reference($conn), 'all of it';
     }
     $weak->abort if $weak;

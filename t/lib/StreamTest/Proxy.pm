@@ -8,6 +8,7 @@ package StreamTest::Proxy;
 #   at    the byte of the message (its length comes first, then six header words)
 #   do    cut, silence (that side is never heard again), garble, or trickle
 #   with  what to write there instead, for garble
+#   ends  a file that gets a line for each finish or abort of the client's
 
 use strict;
 use warnings;
@@ -18,7 +19,7 @@ use POSIX ();
 use StreamTest ();
 
 my $made = 0;
-use constant { CALL => 0, REPLY => 1, STREAM => 3, HOLE => 6 };
+use constant { STREAM => 3, CONTINUE => 2 };
 
 sub start {
     my ($class, $daemon) = @_;
@@ -104,15 +105,16 @@ sub _move {
     my $got = sysread $way->{from}, my $data, 1 << 18 or return 0;
     return 1 if $way->{silent};
     my $rule = $way->{rule};
-    if (!$rule->{do} || $way->{side} ne ($rule->{side} // 'server') || $way->{done}) {
-        return _write($way, $data);
-    }
+    my $spoils = $rule->{do} && $way->{side} eq ($rule->{side} // 'server') && !$way->{done};
+    my $ends   = $way->{side} eq 'client' && $rule->{ends};
+    return _write($way, $data) unless $spoils || $ends;
     $way->{held} .= $data;
     while (length $way->{held} >= 28) {
-        my ($length, $type) = (unpack 'N7', $way->{held})[0, 4];
+        my ($length, $type, $status) = (unpack 'N7', $way->{held})[0, 4, 6];
         last if length $way->{held} < $length;
         my $message = substr $way->{held}, 0, $length, '';
-        my $counts = $type == ($rule->{type} // STREAM);
+        _add_line($ends, $status ? 'abort' : 'finish') if $ends && $type == STREAM && $status != CONTINUE;
+        my $counts = $spoils && $type == ($rule->{type} // STREAM);
         if (!$counts || ++$way->{seen} != ($rule->{nth} // 1)) {
             _write($way, $message) or return 0;
             next;
@@ -138,6 +140,14 @@ sub _move {
         return $ok;
     }
     return 1;
+}
+
+sub _add_line {
+    my ($file, $line) = @_;
+    open my $out, '>>', $file or return;
+    print {$out} "$line\n";
+    close $out;
+    return;
 }
 
 sub _write {

@@ -14,9 +14,13 @@ use self::progress::Progress;
 use self::source::{Section, Source};
 use self::target::Target;
 use crate::errors::exception;
-use crate::io::{self, Transfer};
+use crate::handlers::nonblocking;
 use crate::life;
+use crate::phase::{End, Step};
+use crate::recv;
+use crate::send;
 use crate::state::{stream_behind, State};
+use crate::transfer;
 use libvirt::{Call, Received, CHUNK};
 use perlxs::{Answer, Args, Error, Perl};
 use std::rc::Rc;
@@ -31,17 +35,15 @@ fn begin(
     let state = stream_behind(perl, args.get(0), call)?;
     let options = Options::read(perl, method, args)?;
     if state.is_nonblocking() {
-        let error = libvirt::Error::nonblocking(method.name());
-        return Err(exception(perl, error));
+        return Err(nonblocking(perl, method.name()));
     }
     Ok((state, options))
 }
 
 /// Ends the stream: from now on `finish` has nothing left to do.
-fn finish(perl: &mut Perl, transfer: Transfer) -> Result<(), Error> {
-    life::complete(perl, transfer.state())?;
-    transfer.state().set_whole();
-    transfer.done();
+fn finish(perl: &mut Perl, state: &State) -> Result<(), Error> {
+    life::complete(perl, state)?;
+    state.step(Step::End(End::File));
     Ok(())
 }
 
@@ -50,11 +52,12 @@ pub fn recv_file(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let (state, mut options) = begin(perl, args, &RECV_FILE, Call::RecvAll)?;
     let mut target = Target::open(perl, args.get(1), &options)?;
     let mut progress = Progress::new(options.progress.take(), options.length);
-    let transfer = Transfer::new(state);
-    let received = receive(perl, transfer.state(), &options, &mut target, &mut progress);
-    let left = target.leave(perl);
-    received.and(left)?;
-    finish(perl, transfer)?;
+    transfer::run(perl, state, |perl, state| {
+        let received = receive(perl, state, &options, &mut target, &mut progress);
+        let left = target.leave(perl);
+        received.and(left)?;
+        finish(perl, state)
+    })?;
     progress.tell(perl)?;
     target.close(perl)?;
     Ok(progress.answer(perl))
@@ -83,7 +86,7 @@ fn receive(
         if want == 0 {
             break;
         }
-        let (got, bytes) = io::recv_blocks(perl, state, buffer, want, flags)?;
+        let (got, bytes) = recv::blocks(perl, state, buffer, want, flags)?;
         match got {
             Received::Data(0) => break,
             Received::Data(len) => {
@@ -96,7 +99,7 @@ fn receive(
                 }
             }
             Received::AtHole => {
-                let length = io::call(perl, state, |stream| stream.recv_hole(0))?;
+                let length = recv::hole(perl, state, 0)?;
                 let mut length = u64::try_from(length).unwrap_or(0).min(left);
                 if let Some(blocks) = &mut blocks {
                     blocks.flush(&mut |run| put(perl, target, progress, run))?;
@@ -112,8 +115,7 @@ fn receive(
             }
             // A stream made elsewhere: only now it shows.
             Received::WouldBlock => {
-                let error = libvirt::Error::nonblocking(RECV_FILE.name());
-                return Err(exception(perl, error));
+                return Err(nonblocking(perl, RECV_FILE.name()));
             }
         }
         progress.step(perl)?;
@@ -159,16 +161,17 @@ pub fn send_file(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     }
     let mut source = Source::open(perl, args.get(1), &options)?;
     let mut progress = Progress::new(options.progress.take(), source.total());
-    let transfer = Transfer::new(state);
-    let sent = send(perl, transfer.state(), &options, &mut source, &mut progress);
-    let left = source.leave(perl);
-    sent.and(left)?;
-    finish(perl, transfer)?;
+    transfer::run(perl, state, |perl, state| {
+        let sent = put_all(perl, state, &options, &mut source, &mut progress);
+        let left = source.leave(perl);
+        sent.and(left)?;
+        finish(perl, state)
+    })?;
     progress.tell(perl)?;
     Ok(progress.answer(perl))
 }
 
-fn send(
+fn put_all(
     perl: &mut Perl,
     state: &State,
     options: &Options,
@@ -241,9 +244,8 @@ impl Wire<'_> {
 
     fn send(&mut self, perl: &mut Perl, bytes: &[u8]) -> Result<(), Error> {
         self.place_hole(perl)?;
-        if !io::send_whole(perl, self.state, bytes)? {
-            let error = libvirt::Error::nonblocking(SEND_FILE.name());
-            return Err(exception(perl, error));
+        if !send::whole(perl, self.state, bytes)? {
+            return Err(nonblocking(perl, SEND_FILE.name()));
         }
         Ok(())
     }
@@ -251,7 +253,7 @@ impl Wire<'_> {
     fn place_hole(&mut self, perl: &mut Perl) -> Result<(), Error> {
         let length = std::mem::take(&mut self.hole) as i64;
         if length > 0 {
-            io::call(perl, self.state, move |stream| stream.send_hole(length, 0))?;
+            send::hole(perl, self.state, length, 0)?;
         }
         Ok(())
     }

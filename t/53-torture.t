@@ -120,7 +120,7 @@ my $control = scratch() . '/control';
 sub torture {
     my ($operation, $how, $handler) = @_;
     spew($control, "\0" x 4096);
-    my $got = run_perl($PROGRAM, deadline => 40,
+    my $got = run_perl($PROGRAM,
         args => [$daemon->uri, $daemon->pool_dir, $operation, $how, $control, $handler],
         env => { LD_PRELOAD => $library, STREAM_TORTURE => $control });
     my @lines = split /\n/, $got->{out};

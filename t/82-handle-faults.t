@@ -103,8 +103,7 @@ subtest 'a signal handler that dies' => sub {
             $guest->open_console($st, undef, Sys::Virt::Domain::OPEN_CONSOLE_FORCE);
             my $fh = $st->handle;
             local $SIG{ALRM} = sub { die $throws };
-            Time::HiRes::alarm(0.2);
-            is error_of(sub { $name eq 'eof' ? eof $fh : $fails{$name}->($fh) }), $throws, "$name: its exception";
+            is error_of(sub { Time::HiRes::alarm(0.5); $name eq 'eof' ? eof $fh : $fails{$name}->($fh) }), $throws, "$name: its exception";
             is $fails{read}->($fh), undef, '... the stream is lost';
             ok !close $fh, '... and close says so';
             deadline();

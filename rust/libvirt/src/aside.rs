@@ -1,0 +1,425 @@
+//! Calls that another thread makes, so that this one can see to signals meanwhile, or
+//! leave a call that nobody answers.
+
+use crate::reference::Process;
+use crate::Stream;
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::io::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a call that was interrupted may take to return, and an abort that nobody
+/// asked for, before it is left to its thread.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How often each side looks before it sleeps: some microseconds, in which most calls
+/// are made. A sleep and a wake-up cost ten times as much.
+const LOOKS: u32 = 2_000;
+/// How long a call may wait for another thread to see it: see `Nudges`.
+const NUDGE: Duration = Duration::from_millis(200);
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// How the first thread waits. An error ends the wait, and interrupts the call.
+pub trait Wait {
+    type Error;
+
+    /// Waits until `fd` is readable, or `limit` has passed; it may return before.
+    fn wait(&mut self, fd: RawFd, limit: Option<Duration>) -> Result<(), Self::Error>;
+}
+
+/// Waits without seeing to anything: signals come later.
+pub struct Deaf;
+
+impl Wait for Deaf {
+    type Error = std::convert::Infallible;
+
+    fn wait(&mut self, fd: RawFd, limit: Option<Duration>) -> Result<(), Self::Error> {
+        let mut ready = libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let millis = limit.map_or(-1, |time| {
+            i32::try_from(time.as_millis() + 1).unwrap_or(i32::MAX)
+        });
+        // SAFETY: one structure of our own.
+        unsafe { libc::poll(&mut ready, 1, millis) };
+        Ok(())
+    }
+}
+
+/// What came of a call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome<T, E> {
+    Done(T),
+    /// There was no answer in time. The call goes on by itself.
+    Unanswered,
+    /// The wait has failed. The call has been interrupted, and may go on by itself.
+    Interrupted(E),
+}
+
+/// A thread that makes calls. It ends when the value is dropped and the calls are made.
+struct Worker {
+    work: Sender<Work>,
+    thread: Option<thread::JoinHandle<()>>,
+    /// Readable when the result is there, if somebody sleeps for it.
+    bell: UnixStream,
+    ringer: Arc<UnixStream>,
+    process: Process,
+}
+
+thread_local! {
+    static IDLE: RefCell<Vec<Worker>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Worker {
+    fn get() -> io::Result<Worker> {
+        let idle = IDLE.try_with(|idle| idle.borrow_mut().pop()).ok().flatten();
+        match idle {
+            Some(worker) if worker.process == Process::this() => Ok(worker),
+            _ => Worker::spawn(), // no thread survives a fork
+        }
+    }
+
+    fn spawn() -> io::Result<Worker> {
+        let (work, inbox) = channel::<Work>();
+        let (bell, ringer) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        let spawn = || {
+            thread::Builder::new()
+                .name("stream-call".into())
+                .spawn(move || make_calls(&inbox))
+        };
+        Ok(Worker {
+            work,
+            thread: Some(without_signals(spawn)?),
+            bell,
+            ringer: Arc::new(ringer),
+            process: Process::this(),
+        })
+    }
+
+    fn put_back(self) {
+        let _ = IDLE.try_with(|idle| idle.borrow_mut().push(self));
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // No thread survives a fork: there is nothing to be let go of in a child.
+        if self.process != Process::this() {
+            std::mem::forget(self.thread.take());
+        }
+    }
+}
+
+/// Ends this thread's workers that have nothing to do: the program needs none any more.
+pub fn end_idle() {
+    let idle = IDLE.try_with(|idle| std::mem::take(&mut *idle.borrow_mut()));
+    for mut worker in idle.unwrap_or_default() {
+        let thread = worker.thread.take();
+        if worker.process == Process::this() {
+            drop(worker);
+            let _ = thread.map(thread::JoinHandle::join);
+        } else {
+            std::mem::forget(thread);
+        }
+    }
+}
+
+/// A new thread inherits a mask that lets no signal in: those are for the thread that
+/// runs Perl.
+fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: sets are initialised before use.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+    }
+    let result = spawn();
+    // SAFETY: the mask that was there before.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    result
+}
+
+fn make_calls(inbox: &Receiver<Work>) {
+    loop {
+        let next = look(|| match inbox.try_recv() {
+            Ok(work) => Some(Ok(work)),
+            Err(TryRecvError::Disconnected) => Some(Err(())),
+            Err(TryRecvError::Empty) => None,
+        });
+        match next.unwrap_or_else(|| inbox.recv().map_err(drop)) {
+            Ok(work) => work(),
+            Err(()) => return,
+        }
+    }
+}
+
+/// Looks for something some microseconds long, where another processor may bring it.
+fn look<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
+    static PROCESSORS: AtomicUsize = AtomicUsize::new(0);
+    let processors = match PROCESSORS.load(Ordering::Relaxed) {
+        0 => {
+            let count = thread::available_parallelism().map_or(1, |n| n.get());
+            PROCESSORS.store(count, Ordering::Relaxed);
+            count
+        }
+        known => known,
+    };
+    let looks = if processors > 1 { LOOKS } else { 1 };
+    (0..looks).find_map(|_| {
+        let there = found();
+        if there.is_none() {
+            std::hint::spin_loop();
+        }
+        there
+    })
+}
+
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
+const DONE: u8 = 2;
+const LEFT: u8 = 3;
+
+/// Where the other thread leaves its result.
+struct Outbox<T> {
+    result: Mutex<Option<T>>,
+    /// What the first thread does: AWAKE, ASLEEP or LEFT; and DONE when the result is there.
+    reader: AtomicU8,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A call under way.
+struct Call<T> {
+    worker: Worker,
+    outbox: Arc<Outbox<T>>,
+}
+
+impl<T: Send + 'static> Call<T> {
+    fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Call<T>> {
+        let outbox = Arc::new(Outbox {
+            result: Mutex::new(None),
+            reader: AtomicU8::new(AWAKE),
+        });
+        let worker = Worker::get()?;
+        let (theirs, ringer) = (Arc::clone(&outbox), Arc::clone(&worker.ringer));
+        let sent = worker.work.send(Box::new(move || {
+            let result = work();
+            *lock(&theirs.result) = Some(result);
+            match theirs.reader.swap(DONE, Ordering::SeqCst) {
+                ASLEEP => drop((&*ringer).write(b"!")),
+                LEFT => Stuck::over(&ringer),
+                _ => {}
+            }
+        }));
+        match sent {
+            Ok(()) => Ok(Call { worker, outbox }),
+            Err(_) => Err(io::Error::new(io::ErrorKind::Other, "the thread has ended")),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.outbox.reader.load(Ordering::SeqCst) == DONE
+    }
+
+    /// Waits for the result until `until`, if that is given: whether it is there.
+    fn wait<W: Wait>(&self, wait: &mut W, until: Option<Instant>) -> Result<bool, W::Error> {
+        let reader = &self.outbox.reader;
+        loop {
+            if look(|| self.is_done().then_some(())).is_some() {
+                return Ok(true);
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(false);
+            }
+            let change = |from, to| {
+                let changed = reader.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
+                changed.is_ok()
+            };
+            if change(AWAKE, ASLEEP) {
+                let waited = wait.wait(self.worker.bell.as_raw_fd(), left);
+                change(ASLEEP, AWAKE);
+                // It may have rung; a ring that comes later is for nobody.
+                let _ = (&self.worker.bell).read(&mut [0; 8]);
+                waited?;
+            }
+        }
+    }
+
+    /// Takes the result, which is there; the thread is free again.
+    fn take(self) -> Option<T> {
+        let result = lock(&self.outbox.result).take();
+        self.worker.put_back();
+        result
+    }
+
+    /// Leaves the thread to its call; what is to be done for the same connection later
+    /// may be left to it, too.
+    fn leave(self, connection: usize) {
+        Stuck::begins(&self.worker, connection);
+        if self.outbox.reader.swap(LEFT, Ordering::SeqCst) == DONE {
+            Stuck::over(&self.worker.ringer);
+        }
+    }
+}
+
+/// Threads whose calls nobody waits for any more.
+struct Stuck {
+    connection: usize,
+    ringer: Arc<UnixStream>,
+    work: Sender<Work>,
+    process: Process,
+}
+
+static STUCK: Mutex<Vec<Stuck>> = Mutex::new(Vec::new());
+
+impl Stuck {
+    fn begins(worker: &Worker, connection: usize) {
+        lock(&STUCK).push(Stuck {
+            connection,
+            ringer: Arc::clone(&worker.ringer),
+            work: worker.work.clone(),
+            process: worker.process,
+        });
+    }
+
+    /// The call has returned at last.
+    fn over(ringer: &Arc<UnixStream>) {
+        lock(&STUCK).retain(|stuck| !Arc::ptr_eq(&stuck.ringer, ringer));
+    }
+
+    /// Leaves `work` to a thread that waits for the same connection's answer, if one does.
+    fn queue(connection: usize, work: Work) -> Result<(), Work> {
+        let process = Process::this();
+        let stuck = lock(&STUCK);
+        match stuck
+            .iter()
+            .find(|stuck| stuck.connection == connection && stuck.process == process)
+        {
+            Some(stuck) => stuck.work.send(work).map_err(|unsent| unsent.0),
+            None => Err(work),
+        }
+    }
+}
+
+impl Stream {
+    fn connection(&self) -> usize {
+        let connection = self.0.connection;
+        connection.map_or(0, |connection| connection.into_ptr() as usize)
+    }
+
+    /// Makes `call` on another thread, and waits for it, for this long at most where there
+    /// is a limit. Where the wait fails, an abort makes the call return, unless it is one
+    /// that no other may stand beside (`alone`).
+    ///
+    /// The error is the system's, where it has no thread to give.
+    pub fn aside<T: Send + 'static, W: Wait>(
+        &self,
+        call: impl FnOnce(&Stream) -> T + Send + 'static,
+        limit: Option<Duration>,
+        alone: bool,
+        wait: &mut W,
+    ) -> io::Result<Outcome<T, W::Error>> {
+        let theirs = self.clone();
+        let process = Process::this();
+        let under_way = Call::start(move || call(&theirs))?;
+        let until = limit.map(|limit| Instant::now() + limit);
+        let error = match under_way.wait(wait, until) {
+            Ok(true) => {
+                if let Some(result) = under_way.take() {
+                    return Ok(Outcome::Done(result));
+                }
+                return Ok(Outcome::Unanswered); // the call has panicked
+            }
+            Ok(false) => {
+                under_way.leave(self.connection());
+                return Ok(Outcome::Unanswered);
+            }
+            Err(error) => error,
+        };
+        // In a child of a fork there is nothing under way.
+        if process == Process::this() {
+            match alone {
+                true => under_way.leave(self.connection()),
+                false => self.interrupt(under_way),
+            }
+        }
+        Ok(Outcome::Interrupted(error))
+    }
+
+    fn interrupt<T: Send + 'static>(&self, call: Call<T>) {
+        let until = Some(Instant::now() + PATIENCE);
+        let theirs = self.clone();
+        if let Ok(abort) = Call::start(move || drop(theirs.abort())) {
+            match abort.wait(&mut Deaf, until) {
+                Ok(true) => drop(abort.take()),
+                _ => abort.leave(self.connection()),
+            }
+        }
+        match call.wait(&mut Deaf, until) {
+            Ok(true) => drop(call.take()),
+            _ => call.leave(self.connection()),
+        }
+    }
+
+    /// Aborts the stream, whatever comes of it, and however long it takes: it is waited
+    /// for a while, but not where a call on the connection has gone unanswered already.
+    pub fn abort_aside(&self) {
+        let theirs = self.clone();
+        let abort: Work = Box::new(move || drop(theirs.abort()));
+        if let Err(abort) = Stuck::queue(self.connection(), abort) {
+            let made = self.aside(move |_| abort(), Some(PATIENCE), true, &mut Deaf);
+            if made.is_err() {
+                let _ = self.abort(); // no thread to be had
+            }
+        }
+    }
+}
+
+/// Makes short calls on the connection now and then from another thread, as long as this
+/// lives.
+///
+/// libvirt before 10.1 can miss that a call is waiting to be sent while another
+/// thread waits for an answer on the same connection: then nothing is sent until
+/// the next call comes.
+pub struct Nudges(Arc<(Mutex<bool>, Condvar)>);
+
+impl Nudges {
+    pub fn start(stream: &Stream) -> Nudges {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let (theirs, stream) = (Arc::clone(&stop), stream.clone());
+        let nudging = Call::start(move || loop {
+            let (stopped, told) = &*theirs;
+            let waited = told.wait_timeout_while(lock(stopped), NUDGE, |stopped| !*stopped);
+            if *waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0 {
+                return;
+            }
+            stream.nudge();
+        });
+        // Without a thread to be had there are no nudges: the worker ends by itself.
+        drop(nudging);
+        Nudges(stop)
+    }
+}
+
+impl Drop for Nudges {
+    fn drop(&mut self) {
+        let (stopped, told) = &*self.0;
+        *lock(stopped) = true;
+        told.notify_one();
+    }
+}

@@ -1,0 +1,108 @@
+//! Calls that another thread makes, on streams that need no daemon.
+
+use crate::*;
+use std::os::unix::io::RawFd;
+use std::sync::mpsc;
+use std::time::Duration;
+
+const FOREVER: Duration = Duration::from_secs(600);
+
+/// A stream that nothing has opened.
+fn stream() -> Stream {
+    // SAFETY: a URI that needs no daemon; closed below.
+    let raw = unsafe { virt_sys::virConnectOpen(b"test:///default\0".as_ptr().cast()) };
+    let made = Stream::new(Connection::at(raw as isize), 0);
+    // SAFETY: opened above; the stream keeps the connection alive.
+    unsafe { virt_sys::virConnectClose(raw) };
+    made.unwrap().0
+}
+
+/// Fails at its first wait.
+struct Refuses;
+
+impl Wait for Refuses {
+    type Error = &'static str;
+
+    fn wait(&mut self, _: RawFd, _: Option<Duration>) -> Result<(), &'static str> {
+        Err("enough")
+    }
+}
+
+#[test]
+fn the_result_comes_back_however_long_it_takes() {
+    let st = stream();
+    for pause in [Duration::ZERO, Duration::from_millis(30)] {
+        let work = move |_: &Stream| {
+            std::thread::sleep(pause);
+            42
+        };
+        let got = st.aside(work, Some(FOREVER), true, &mut Deaf).unwrap();
+        assert_eq!(got, Outcome::Done(42));
+    }
+}
+
+#[test]
+fn a_thread_is_used_again_and_ends_on_request() {
+    let st = stream();
+    let name = |_: &Stream| std::thread::current().id();
+    let first = st.aside(name, None, true, &mut Deaf).unwrap();
+    assert_eq!(st.aside(name, None, true, &mut Deaf).unwrap(), first);
+    end_idle();
+    assert_ne!(st.aside(name, None, true, &mut Deaf).unwrap(), first);
+}
+
+#[test]
+fn a_failing_wait_interrupts_the_call_which_may_go_on_by_itself() {
+    let st = stream();
+    let (done, seen) = mpsc::channel();
+    let work = move |_: &Stream| {
+        std::thread::sleep(Duration::from_millis(30)); // longer than anybody looks
+        assert!(done.send(()).is_ok());
+    };
+    let got = st.aside(work, None, false, &mut Refuses).unwrap();
+    assert_eq!(got, Outcome::Interrupted("enough"));
+    assert!(seen.recv_timeout(FOREVER).is_ok());
+}
+
+#[test]
+fn what_takes_too_long_is_left_and_later_aborts_are_left_to_the_same_thread() {
+    let st = stream();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let (done, seen) = mpsc::channel();
+    let work = move |_: &Stream| {
+        let _ = (stopped.recv(), done.send(()));
+    };
+    let got = st
+        .aside(work, Some(Duration::from_millis(1)), true, &mut Deaf)
+        .unwrap();
+    assert_eq!(got, Outcome::Unanswered);
+    let other = st.clone();
+    for _ in 0..100 {
+        other.abort_aside(); // none of them waits
+    }
+    assert!(stop.send(()).is_ok() && seen.recv_timeout(FOREVER).is_ok());
+}
+
+#[test]
+fn nudges_come_while_they_live() {
+    let st = stream();
+    let nudges = Nudges::start(&st);
+    std::thread::sleep(Duration::from_millis(250));
+    drop(nudges); // and its thread stops, or the next line waits for ever
+    end_idle();
+}
+
+#[test]
+fn errno_stays() {
+    let errno = || std::io::Error::last_os_error().raw_os_error();
+    // SAFETY: no such descriptor.
+    let fail = || unsafe { libc::close(-1) };
+    assert_eq!(fail(), -1);
+    let before = errno();
+    keeping_errno(|| {
+        // SAFETY: no such folder.
+        assert_eq!(unsafe { libc::rmdir(b"/none/such\0".as_ptr().cast()) }, -1);
+        assert_ne!(errno(), before);
+    });
+    assert_eq!(errno(), before);
+}

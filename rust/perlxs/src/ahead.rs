@@ -1,0 +1,146 @@
+//! Bytes that have been received and that the program has not had yet.
+
+use perl_sys as sys;
+use std::cell::{RefCell, UnsafeCell};
+use std::mem::MaybeUninit;
+use std::os::raw::c_char;
+use std::{ptr, slice};
+
+/// A buffer that is emptied from its front, also by C: a plain call takes what it
+/// wants of the bytes by itself (`plx_take_ready`).
+pub struct Ahead {
+    /// The bytes that nobody has had: a tail of `bytes`, or nothing.
+    ready: UnsafeCell<sys::Ready>,
+    bytes: RefCell<Vec<u8>>,
+}
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        Ahead {
+            ready: UnsafeCell::new(sys::Ready {
+                next: ptr::null(),
+                left: 0,
+            }),
+            bytes: RefCell::default(),
+        }
+    }
+}
+
+impl Ahead {
+    /// For C. It lives as long as `self`.
+    pub(crate) fn ready(&self) -> *mut sys::Ready {
+        self.ready.get()
+    }
+
+    /// The bytes that are there.
+    fn rest(&self) -> &[u8] {
+        // SAFETY: the type is not Sync, and C uses `ready` only while no Rust runs, so
+        // nobody writes to it here.
+        let ready = unsafe { &*self.ready.get() };
+        if ready.left == 0 {
+            return &[];
+        }
+        // SAFETY: `ready` is a tail of `bytes` (set), from whose front alone something is
+        // taken; whoever changes `bytes` sets `ready` anew. The borrow ends in this
+        // module, before either.
+        unsafe { slice::from_raw_parts(ready.next as *const u8, ready.left) }
+    }
+
+    fn advance(&self, by: usize) {
+        // SAFETY: as in `rest`; no other borrow is alive.
+        let ready = unsafe { &mut *self.ready.get() };
+        let by = by.min(ready.left);
+        // SAFETY: no further than the end of the bytes.
+        ready.next = unsafe { ready.next.add(by) };
+        ready.left -= by;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rest().is_empty()
+    }
+
+    /// Fills `space` as far as the bytes reach; None where there are none.
+    pub fn copy_to(&self, space: &mut [MaybeUninit<u8>]) -> Option<usize> {
+        let rest = self.rest();
+        if rest.is_empty() {
+            return None;
+        }
+        let len = space.len().min(rest.len());
+        // SAFETY: both are `len` bytes long, and a new borrow's memory is not ours.
+        unsafe { ptr::copy_nonoverlapping(rest.as_ptr(), space.as_mut_ptr().cast(), len) };
+        self.advance(len);
+        Some(len)
+    }
+
+    /// At most `most` of the bytes.
+    pub fn take(&self, most: usize) -> Vec<u8> {
+        let rest = self.rest();
+        let taken = rest[..most.min(rest.len())].to_vec();
+        self.advance(taken.len());
+        taken
+    }
+
+    /// Keeps `bytes` for the next to ask, before what is there.
+    pub fn put_back(&self, bytes: &[u8]) {
+        let all = [bytes, self.rest()].concat();
+        self.set(all);
+    }
+
+    /// The buffer, empty, to be filled anew.
+    pub fn buffer(&self) -> Vec<u8> {
+        let mut buffer = self.set(Vec::new());
+        buffer.clear();
+        buffer
+    }
+
+    /// Has `bytes` to give from now on. Returns the buffer that it had.
+    pub fn set(&self, bytes: Vec<u8>) -> Vec<u8> {
+        // SAFETY: as in `rest`; no other borrow is alive.
+        let ready = unsafe { &mut *self.ready.get() };
+        // The buffer stays where it is when the vector moves.
+        ready.next = bytes.as_ptr() as *const c_char;
+        ready.left = bytes.len();
+        self.bytes.replace(bytes)
+    }
+
+    /// Forgets what there is, and gives the memory back.
+    pub fn clear(&self) {
+        drop(self.set(Vec::new()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copied(ahead: &Ahead, most: usize) -> Option<Vec<u8>> {
+        let mut space = vec![MaybeUninit::new(b'-'); most];
+        let len = ahead.copy_to(&mut space)?;
+        // SAFETY: all of it was initialised to begin with.
+        Some(
+            space[..len]
+                .iter()
+                .map(|b| unsafe { b.assume_init() })
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn bytes_come_in_order_whoever_asks() {
+        let ahead = Ahead::default();
+        assert!(ahead.is_empty());
+        assert_eq!(copied(&ahead, 4), None);
+        ahead.set(b"abcdefgh".to_vec());
+        assert_eq!(copied(&ahead, 3).unwrap(), b"abc");
+        assert_eq!(copied(&ahead, 2).unwrap(), b"de");
+        ahead.put_back(b"DE");
+        assert_eq!(copied(&ahead, 3).unwrap(), b"DEf");
+        assert_eq!(copied(&ahead, 9).unwrap(), b"gh");
+        assert!(ahead.is_empty());
+        assert_eq!(copied(&ahead, 0), None);
+        ahead.put_back(b"h");
+        assert_eq!(copied(&ahead, 0).unwrap(), b"");
+        assert!(ahead.buffer().is_empty());
+        assert!(ahead.is_empty());
+    }
+}

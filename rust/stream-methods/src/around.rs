@@ -1,0 +1,142 @@
+//! What is put around subs of Sys::Virt's other packages: those that open streams, those
+//! that run the program's callbacks, those that register some, and the event loop's.
+
+use crate::calls::REENTRANT;
+use crate::events;
+use crate::phase::Ways;
+use crate::state::recognise;
+use perlxs::{Answer, Args, Error, Object, Perl, Relay, Xsub};
+use std::ffi::CString;
+use std::sync::atomic::Ordering;
+
+/// Subs that open the stream in their second argument, and whether that receives and sends.
+const OPENERS: &[(&str, &Xsub, &Xsub)] = &[
+    ("Domain::open_console", &OPENS, &OPENED_BOTH_WAYS),
+    ("Domain::open_channel", &OPENS, &OPENED_BOTH_WAYS),
+    ("Domain::screenshot", &OPENS, &OPENED_TO_RECEIVE),
+    ("StorageVol::download", &OPENS, &OPENED_TO_RECEIVE),
+    ("StorageVol::upload", &OPENS, &OPENED_TO_SEND),
+];
+
+/// Subs that run callbacks. (What a loop in Perl inherits is in EventImpl since Sys::Virt
+/// 9.5, and before that in Event. Stream.pm has put a sub of its own before it.)
+const TURNS: &[&str] = &[
+    "Event::run_default",
+    "Event::_run_handle_callback_helper_of_libvirt",
+    "Event::_run_timeout_callback_helper_of_libvirt",
+    "EventImpl::_run_handle_callback_helper_of_libvirt",
+    "EventImpl::_run_timeout_callback_helper_of_libvirt",
+];
+
+/// Subs that libvirt calls in the middle of its own work.
+const LOOP: &[&str] = &[
+    "Event::_add_handle",
+    "Event::_update_handle",
+    "Event::_remove_handle",
+    "Event::_add_timeout",
+    "Event::_update_timeout",
+    "Event::_remove_timeout",
+];
+
+/// Subs that hand code to libvirt, and which argument that is.
+const REGISTER: &[(&str, u8)] = &[
+    ("_open_auth", 2),
+    ("domain_event_register", 1),
+    ("domain_event_register_any", 3),
+    ("network_event_register_any", 3),
+    ("storage_pool_event_register_any", 3),
+    ("node_device_event_register_any", 3),
+    ("secret_event_register_any", 3),
+    ("Event::add_handle", 2),
+    ("Event::add_timeout", 1),
+];
+
+/// `_surround()`: once Sys::Virt has been booted.
+pub fn surround(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+    for (name, before, after) in OPENERS {
+        let relay = Relay {
+            before: Some(before),
+            after: Some(after),
+            ..Relay::default()
+        };
+        perl.relay(&full(name), &relay);
+    }
+    for name in TURNS {
+        let relay = Relay {
+            before: Some(&LETS_GO),
+            after: Some(&LETS_GO),
+            runs_callbacks: true,
+            ..Relay::default()
+        };
+        perl.relay(&full(name), &relay);
+    }
+    for (name, guards) in REGISTER {
+        let relay = Relay {
+            guards: Some(*guards),
+            ..Relay::default()
+        };
+        perl.relay(&full(name), &relay);
+    }
+    // libvirt calls it on the thread that finds the connection broken, under any call.
+    let relay = Relay {
+        before: Some(&MAKES_REENTRANT),
+        guards: Some(1),
+        ..Relay::default()
+    };
+    perl.relay(&full("register_close_callback"), &relay);
+    let relay = Relay {
+        before: Some(&MAKES_REENTRANT),
+        ..Relay::default()
+    };
+    perl.relay(&full("Event::_register_impl"), &relay);
+    for name in LOOP {
+        perl.guard(&full(name));
+    }
+    Ok(Answer::Empty)
+}
+
+fn full(name: &str) -> CString {
+    CString::new(format!("Sys::Virt::{}", name)).unwrap_or_default()
+}
+
+static OPENS: Xsub = perlxs::unnamed!(opens);
+static OPENED_TO_RECEIVE: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args, true, false));
+static OPENED_TO_SEND: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args, false, true));
+static OPENED_BOTH_WAYS: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args, true, true));
+static LETS_GO: Xsub = perlxs::unnamed!(lets_go);
+static MAKES_REENTRANT: Xsub = perlxs::unnamed!(makes_reentrant);
+
+/// Ends what the stream was open for: libvirt would lose sight of that.
+fn opens(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    if let Some(stream) = args.optional(1) {
+        let object = Object::of(perl, stream)?;
+        if let Some(state) = object.and_then(|object| recognise(perl, object)) {
+            if state.phase().is_open() {
+                perl.lend(|| state.abandon())?;
+            }
+        }
+    }
+    Ok(Answer::Empty)
+}
+
+/// The call has succeeded. libvirt itself does not always look which way the data of a
+/// stream goes, and then waits for ever, loses what is sent, or crashes.
+fn opened(perl: &mut Perl, args: Args<'_>, receives: bool, sends: bool) -> Result<Answer, Error> {
+    if let Some(stream) = args.optional(1) {
+        let object = Object::of(perl, stream)?;
+        if let Some(state) = object.and_then(|object| recognise(perl, object)) {
+            state.opened(Ways { receives, sends });
+        }
+    }
+    Ok(Answer::Empty)
+}
+
+fn lets_go(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+    perl.lend(events::let_go)?;
+    Ok(Answer::Empty)
+}
+
+fn makes_reentrant(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+    REENTRANT.store(true, Ordering::Relaxed);
+    Ok(Answer::Empty)
+}

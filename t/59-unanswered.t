@@ -1,0 +1,82 @@
+# A daemon that does not answer: what a signal handler or a limit of time ends. The connection
+# is as good as before when the daemon goes on.
+use strict;
+use warnings;
+
+use Test::More;
+use lib 't/lib';
+use StreamTest qw(libvirtd);
+
+plan skip_all => 'the C binding never leaves such a call' unless rust();
+my $daemon = daemon();
+$daemon->volume('source', undef, pattern(6 << 20));
+$daemon->volume('target', 6 << 20);
+
+# Runs a program that stops the daemon while it has an open stream; says what that printed.
+my $HEAD = <<'EOP';
+use strict; use warnings; use Sys::Virt;
+my ($uri, $dir, $pid, $name, $way, $flags) = @ARGV;
+$| = 1;
+my $conn = Sys::Virt->new(uri => $uri);
+my $st = $conn->new_stream($flags);
+$conn->get_storage_volume_by_path("$dir/" . ($way eq 'upload' ? 'target' : 'source'))->$way($st, 0, 0);
+sub connected { print eval { $conn->get_library_version } ? "connected\n" : "lost: $@\n" }
+EOP
+sub says {
+    my ($code, $said, $what, %opt) = @_;
+    my $got = run_perl($HEAD . $code, deadline => 120, args => [
+        $daemon->uri, $daemon->pool_dir, $daemon->pid, $opt{name}, $opt{way}, $opt{flags} // 0]);
+    kill CONT => $daemon->pid;
+    is_deeply $got, { out => $said, err => '', status => 0, signal => 0, hang => 0 }, $what
+        or diag explain $got;
+    return;
+}
+
+# Only a signal can end the wait.
+my %way = (recv => 'download', recv_all => 'download', send => 'upload', finish => 'upload', abort => 'download');
+says(<<'EOP', "alarm\nran\nover\nconnected\n", "$_, and a signal", name => $_, way => $way{$_}) for sort keys %way;
+my $big = 'x' x 65_536;
+my %code = (
+    recv => sub { 1 while $st->recv(my $data, 1 << 20) > 0 },
+    recv_all => sub { $st->recv_all(sub { $_[2] }) },
+    send => sub { 1 while $st->send($big, 65_536) > 0 },
+    finish => sub { $st->finish },
+    abort => sub { $st->abort },
+);
+kill STOP => $pid;
+my $ran = 0;
+$SIG{ALRM} = sub { $ran++; die "alarm\n" };
+eval { alarm 1; $code{$name}->(); 1 } and print "ended\n" or print $@;
+print $ran ? "ran\n" : "not run\n";
+kill CONT => $pid;
+print eval { $st->recv(my $data, 10); 1 } ? "still open\n" : "over\n";
+undef $st;
+connected();
+EOP
+
+# Without a handler an abort ends by itself, and so does the stream; also an abort by a transfer
+# that refuses a stream which does not block.
+says(<<'EOP', "68\nconnected\n", "an abort by $$_[0]", name => $$_[0], way => $$_[1], flags => 1)
+kill STOP => $pid;
+print eval { $st->$name(sub { 0 }); 1 } ? "done\n" : $@->{code} . "\n";
+undef $st;
+kill CONT => $pid;
+connected();
+EOP
+    for [recv_all => 'download'], [send_all => 'upload'];
+
+my $closed = "9 operation failed: stream is closed\n";
+says(<<'EOP', "68 Timed out during operation: the abort has not been answered\n" . $closed x 4 . "connected\n",
+kill STOP => $pid;
+for my $call (qw(abort abort finish recv send)) {
+    my @args = $call eq 'recv' ? (my $data, 1) : $call eq 'send' ? ('x', 1) : ();
+    no strict 'refs';
+    print eval { &{"Sys::Virt::Stream::$call"}($st, @args); 1 } ? "done\n" : $@->{code} . " $@->{message}\n";
+}
+undef $st;
+kill CONT => $pid;
+connected();
+EOP
+    'an abort, and further calls', way => 'download', name => 'abort');
+
+done_testing;
