@@ -26,14 +26,6 @@ sub whole {
 }
 EOP
 
-# Whether a perl like this one has the module.
-sub has_module {
-    my ($module, $package) = @_;
-    my $there = run_perl("require $module;", switches => [])->{status} == 0;
-    die "$package is missing\n" if !$there && $ENV{SYS_VIRT_STREAM_TEST_ALL};
-    return $there;
-}
-
 my $USES = $HEAD . <<'EOP';
 my $st = opened();
 for my $round (1 .. 20) {

@@ -197,11 +197,4 @@ whole
 OUT
 }
 
-sub has_module {
-    my ($module, $package) = @_;
-    my $there = run_perl("require $module;", switches => [])->{status} == 0;
-    die "$package is missing\n" if !$there && $ENV{SYS_VIRT_STREAM_TEST_ALL};
-    return $there;
-}
-
 done_testing;
