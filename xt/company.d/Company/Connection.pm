@@ -20,7 +20,7 @@ sub import {
     # Both are libvirt's timers and watches.
     Sys::Virt::Event::register_default();
     my $new = \&Sys::Virt::new;
-    no warnings 'redefine';
+    no warnings;
     *Sys::Virt::new = sub { my $conn = $new->(@_); $give->($conn); return $conn };
     *Sys::Virt::Event::register_default = sub { return };
     return;

@@ -47,7 +47,7 @@ my %KIND = (
             watch => sub {
                 my ($fd, $read, $write, $code) = @_;
                 open my $handle, '+<&=', $fd or die "descriptor $fd: $!";
-                our @kept = (our @kept, $handle);    # what closes is libvirt's to close
+                push our @kept, $handle;    # what closes is libvirt's to close
                 $loop->watch_io(handle => $handle, ($read ? (on_read_ready => $code) : ()), ($write ? (on_write_ready => $code) : ()));
                 return sub { $loop->unwatch_io(handle => $handle, ($read ? (on_read_ready => 1) : ()), ($write ? (on_write_ready => 1) : ())) };
             },
@@ -64,7 +64,7 @@ my %KIND = (
             watch => sub {
                 my ($fd, $read, $write, $code) = @_;
                 open my $handle, '+<&=', $fd or die "descriptor $fd: $!";
-                our @held = (our @held, $handle);
+                push our @held, $handle;
                 $reactor->io($handle => sub { $code->() })->watch($handle, $read, $write);
                 return sub { $reactor->remove($handle) };
             },
@@ -92,7 +92,7 @@ my %KIND = (
             watch => sub {
                 my ($fd, $read, $write, $code) = @_;
                 open my $handle, '+<&=', $fd or die "descriptor $fd: $!";
-                our @held_poe = (our @held_poe, $handle);
+                push our @polled, $handle;
                 $jobs{$fd} = $code;
                 POE::Kernel->call(company => watch => $handle, $read, $write);
                 return sub { POE::Kernel->call(company => watch => $handle, 0, 0); delete $jobs{$fd} };
@@ -108,7 +108,7 @@ sub import {
     return if Company::is_guard();
     my $self = bless { ($KIND{$kind} || die "no kind $kind")->(), id => 0, of => {} }, $class;
     Sys::Virt::Event::register($self);
-    no warnings 'redefine';
+    no warnings;
     *Sys::Virt::Event::register_default = sub { return };
     *Sys::Virt::Event::run_default = sub { $self->{turn}->(); $self->_free; return };
     return;
