@@ -16,7 +16,7 @@ use Test::More ();
 use Time::HiRes ();
 
 our @EXPORT = qw(
-    daemon connect_test rust run_perl ok_perl deadline within
+    daemon connect_test rust has_module run_perl ok_perl deadline within
     sha sha_file pattern slurp spew sparse_file blocks scratch
     error_of error_is warnings_of
 );
@@ -74,6 +74,15 @@ sub has {
     my ($name) = @_;
     my $there = $PART{$name}{there}->();
     die "$name is missing\n" if !$there && $ENV{SYS_VIRT_STREAM_TEST_ALL};
+    return $there;
+}
+
+# A module that only a part of a file is about; it is not loaded, as that may start it.
+sub has_module {
+    my ($module, $package) = @_;
+    my $file = ($module =~ s{::}{/}gr) . '.pm';
+    my $there = grep { !ref && -e "$_/$file" } @INC;
+    die "$package is missing\n" if !$there && $ENV{SYS_VIRT_STREAM_TEST_ALL};
     return $there;
 }
 

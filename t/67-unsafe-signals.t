@@ -1,0 +1,181 @@
+# Handlers that Perl runs in the middle of a system call, and not between two ops: set by
+# POSIX::sigaction, or under PERL_SIGNALS=unsafe. What they throw comes out of a call that
+# waits, and the stream is over then: it never goes on with a piece missing.
+use strict;
+use warnings;
+
+use Test::More;
+use lib 't/lib';
+use StreamTest qw(libvirtd qemu);
+
+my $daemon = daemon();
+my $content = pattern(6 << 20);
+$daemon->volume('source', undef, $content);
+
+my $HEAD = <<'EOP';
+use strict; use warnings; use Sys::Virt; use POSIX (); use Time::HiRes (); use Digest::SHA ();
+our ($uri, $dir, $guest, $pid, $sha, $how) = @ARGV;
+$| = 1;
+our $conn = Sys::Virt->new(uri => $uri);
+sub volume {
+    my $st = $conn->new_stream;
+    $conn->get_storage_volume_by_path("$dir/source")->download($st, 0, 0);
+    return $st;
+}
+sub console {
+    my $st = $conn->new_stream;
+    $conn->get_domain_by_name($guest)->open_console($st, undef, Sys::Virt::Domain::OPEN_CONSOLE_FORCE);
+    return $st;
+}
+sub handle_by {
+    my ($code) = @_;
+    if ($how eq 'sigaction') {
+        POSIX::sigaction(POSIX::SIGUSR1(), POSIX::SigAction->new($code, POSIX::SigSet->new, 0));
+    }
+    elsif ($how eq 'safe') {
+        my $action = POSIX::SigAction->new($code, POSIX::SigSet->new, 0);
+        $action->safe(1);
+        POSIX::sigaction(POSIX::SIGUSR1(), $action);
+    }
+    else { $SIG{USR1} = $code }
+    return;
+}
+# One to this process, later.
+sub signal_after {
+    my ($seconds) = @_;
+    my $parent = $$;
+    my $child = fork // die "cannot fork: $!";
+    return $child if $child;
+    Time::HiRes::sleep($seconds);
+    kill USR1 => $parent;
+    exec 'true';
+}
+# What the call leaves: the exception, and a stream that refuses to go on.
+sub left {
+    my ($call, $st) = @_;
+    my $error = eval { $call->(); 1 } ? "returned\n" : $@;
+    print "left: $error";
+    alarm 15;    # where it is still open, that waits too
+    my $got = eval { ${$st}->recv(my $data, 100) };
+    print defined $got ? "goes on with $got\n" : "refuses\n";
+    $got = eval { ${$st}->finish; 1 };
+    print "finished\n" if $got && $dir;
+    undef $$st;
+    return;
+}
+# A new stream on the same connection, whole.
+sub goes_on {
+    my ($digest, $st) = (Digest::SHA->new(256), volume());
+    $st->recv_all(sub { $digest->add($_[1]); $_[2] });
+    $st->finish;
+    print $digest->hexdigest eq $sha ? "whole\n" : "not whole\n";
+    return;
+}
+EOP
+
+# Each waits for what does not come: a console that says nothing.
+my %waits = (
+    'recv' => '$st->recv(my $data, 100)',
+    'recv with a flag' => '$st->recv(my $data, 100, Sys::Virt::Stream::RECV_STOP_AT_HOLE)',
+    'recv_all' => '$st->recv_all(sub { $_[2] })',
+    'sparse_recv_all' => '$st->sparse_recv_all(sub { $_[2] }, sub { 0 })',
+    'recv_file' => '$st->recv_file("/dev/null")',
+);
+# Or for a daemon that stands still, in the middle of a transfer.
+my %stalled = (
+    'recv' => 'while ($st->recv(my $data, 262_120) > 0) { stall() if !$n++; }',
+    'small recvs' => 'while ($st->recv(my $data, 1_000) > 0) { stall() if !$n++; }',
+    'recv_all' => '$st->recv_all(sub { stall() if !$n++; $_[2] })',
+    'recv_file' => 'stall(); $st->recv_file("/dev/null")',
+);
+my $STALL = <<'EOP';
+# The daemon goes on again once the call is left, or after all.
+sub stall {
+    kill STOP => $pid;
+    my $child = fork // die "cannot fork: $!";
+    return if $child;
+    Time::HiRes::sleep(0.5);
+    kill USR1 => getppid;
+    Time::HiRes::sleep(0.5);
+    kill CONT => $pid;
+    exec 'true';
+}
+EOP
+
+SKIP: {
+    skip 'the C binding never leaves such a call, or jumps over libvirt', 1 unless rust();
+    my $guest = $daemon->guest(paused => 1);
+    my @args = ($daemon->uri, $daemon->pool_dir, $guest->get_name, $daemon->pid, sha($content));
+    for my $how (qw(sigaction safe unsafe)) {
+        my %opt = (deadline => 30, env => { PERL_SIGNALS => $how eq 'unsafe' ? 'unsafe' : undef });
+        for my $call (sort keys %waits) {
+            ok_perl($HEAD . <<"EOP", "left: time is up\nrefuses\nwhole\n", "$call that waits ($how)", args => [@args, $how], %opt);
+my \$st = console();
+handle_by(sub { die "time is up\\n" });
+signal_after(0.4);
+left(sub { $waits{$call} }, \\\$st);
+goes_on();
+EOP
+        }
+        for my $call (sort keys %stalled) {
+            ok_perl($HEAD . $STALL . <<"EOP", "left: time is up\nrefuses\nwhole\n", "$call in the middle ($how)", args => [@args, $how], %opt);
+my (\$st, \$n) = (volume(), 0);
+handle_by(sub { die "time is up\\n" });
+left(sub { $stalled{$call} }, \\\$st);
+goes_on();
+EOP
+        }
+        # One that returns lets the call go on; none of the data is lost.
+        ok_perl($HEAD . $STALL . <<'EOP', "ran, whole\n", "a handler that returns, in recv ($how)", args => [@args, $how], %opt);
+my ($st, $n, $ran, $digest) = (volume(), 0, 0, Digest::SHA->new(256));
+handle_by(sub { $ran++ });
+while ($st->recv(my $data, 100_000) > 0) { $digest->add($data); stall() if !$n++ }
+$st->finish;
+print $ran ? 'ran, ' : 'did not run, ', $digest->hexdigest eq $sha ? "whole\n" : "not whole\n";
+EOP
+        ok_perl($HEAD . $STALL . <<'EOP', "ran, whole\n", "a handler that returns, in recv_all ($how)", args => [@args, $how], %opt);
+my ($st, $n, $ran, $digest) = (volume(), 0, 0, Digest::SHA->new(256));
+handle_by(sub { $ran++ });
+$st->recv_all(sub { $digest->add($_[1]); stall() if !$n++; $_[2] });
+$st->finish;
+print $ran ? 'ran, ' : 'did not run, ', $digest->hexdigest eq $sha ? "whole\n" : "not whole\n";
+EOP
+        # The idiom of every manual.
+        ok_perl($HEAD . <<'EOP', "alarm\nrefuses\nwhole\n", "alarm around a call ($how)", args => [@args, $how], %opt);
+my $st = console();
+eval {
+    POSIX::sigaction(POSIX::SIGALRM(), POSIX::SigAction->new(sub { die "alarm\n" })) if $how ne 'unsafe';
+    local $SIG{ALRM} = sub { die "alarm\n" } if $how eq 'unsafe';
+    alarm 1;
+    $st->recv(my $data, 100);
+    alarm 0;
+    1;
+} or print $@;
+$SIG{ALRM} = 'DEFAULT';
+alarm 15;
+print defined eval { $st->recv(my $data, 100) } ? "goes on\n" : "refuses\n";
+undef $st;
+goes_on();
+EOP
+    }
+    $guest->destroy;
+}
+
+# Signals that arrive all the time, and handlers that return: nothing is lost.
+for my $how (qw(sigaction safe unsafe)) {
+    ok_perl($HEAD . <<'EOP', "whole\nwhole\nwhole\n", "signals all the time ($how)", deadline => 100,
+my $ran = 0;
+handle_by(sub { $ran++ });
+my $parent = $$;
+my $child = fork // die "cannot fork: $!";
+if (!$child) { while (getppid == $parent) { kill USR1 => $parent; Time::HiRes::sleep(0.003) } exec 'true' }
+goes_on() for 1 .. 3;
+kill KILL => $child;
+waitpid $child, 0;
+$ran or print "none ran\n";
+EOP
+        args => [$daemon->uri, $daemon->pool_dir, '', $daemon->pid, sha($content), $how],
+        env => { PERL_SIGNALS => $how eq 'unsafe' ? 'unsafe' : undef });
+}
+
+done_testing;
