@@ -182,6 +182,7 @@ void plx_interpreter_init(void *perl);
 int plx_has_signal_handlers(void *perl);
 XS(plx_clone);
 XS(plx_dispatch);
+void plx_tied_boot(pTHX);
 
 /* data.c; only there is it known what hangs on an object. */
 extern MGVTBL plx_attached_vtbl;
