@@ -57,12 +57,13 @@ for my $how (sort keys %sends) {
 
 subtest 'a block' => sub {
     my $fh = writer();
-    my $text = 'a line of text, ' x 10_000;
-    print {$fh} substr $text, $_ * 16, 16 for 0 .. 4095 - 1;
+    my $text = 'a line of text, ' x 40_000;
+    print {$fh} substr $text, $_ * 16, 16 for 0 .. 4094;
     is arrived(), '', 'less than a block waits';
     print {$fh} substr $text, 4095 * 16, 20;
-    arrives(substr($text, 0, $block), 'a block is sent, and no more');
-    print {$fh} substr $text, $block + 4;
+    arrives(substr($text, 0, $block + 4), 'more than that is sent');
+    print {$fh} substr $text, $block + 4, 4;
+    print {$fh} substr $text, $block + 8;
     ok close $fh, 'close';
     is sha(arrived()), sha($text), 'sends the rest';
 };

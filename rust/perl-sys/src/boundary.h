@@ -23,6 +23,10 @@
 #define PLX_MOST_ARGS 30 /* of any method; the table is checked for it */
 #define XSANY_OF(cv) (CvXSUBANY(cv).any_ptr)
 
+/* Share string buffers as perl's own assignments do: outside its core that has
+ * to be asked for. */
+#define PLX_SHARE (SV_NOSTEAL | SV_COW_SHARED_HASH_KEYS | SV_COW_OTHER_PVS)
+
 /* --- what C and Rust share: declared in shared.rs, too, and build.rs has the compiler
  * compare the two --- */
 

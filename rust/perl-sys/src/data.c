@@ -1,10 +1,6 @@
 /* Scalars and objects. Nothing here runs code of the program's: what would is put off. */
 #include "plain.h"
 
-/* Share string buffers as perl's own assignments do: outside its core that has
- * to be asked for. */
-#define PLX_SHARE (SV_NOSTEAL | SV_COW_SHARED_HASH_KEYS | SV_COW_OTHER_PVS)
-
 SV *plx_inc(SV *sv) { return SvREFCNT_inc_simple_NN(sv); }
 
 int plx_shared(SV *sv) { return SvREFCNT(sv) > 1; }

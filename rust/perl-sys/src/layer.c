@@ -6,7 +6,6 @@
  * at afterwards unless it is still there. */
 #include "layer.h"
 
-#define PLX_LAYER_SIZE (64 << 10)
 #define PLX_LAYER(f) PerlIOSelf(f, plx_layer)
 #define PLX_LOCKS(f) (PerlIOBase(f)->head->flags) /* PerlIO_pop frees nothing meanwhile */
 
@@ -45,6 +44,7 @@ plx_layer_ask(pTHX_ plx_layer *layer, plx_layer_call call, char *start, size_t l
     }
     sv_2mortal(SvREFCNT_inc_simple_NN(layer->object));
     sv_2mortal(SvREFCNT_inc_simple_NN((SV *)layer->io));
+    sv_2mortal(SvREFCNT_inc(PL_rs)); /* sv_gets goes on with it, whatever $/ becomes */
     answer.verdict = PLX_EMPTY;
     answer.sv = NULL;
     frame.items = 0;
@@ -150,7 +150,8 @@ plx_layer_unread(pTHX_ PerlIO *f, const void *bytes, Size_t count)
 
 /* --- writing --- */
 
-/* What Perl code writes while this is sent has a buffer of its own. */
+/* What Perl code writes while this is sent has a buffer of its own. It may also change what
+ * the bytes come from: so of less than PLX_LAYER_SIZE nothing is left when it is sent. */
 static IV
 plx_layer_flush(pTHX_ PerlIO *f)
 {
@@ -171,9 +172,9 @@ plx_layer_write(pTHX_ PerlIO *f, const void *bytes, Size_t count)
     Size_t left = count;
     for (;;) {
         plx_layer *const layer = PLX_LAYER(f);
-        const Size_t take = left < PLX_LAYER_SIZE - layer->used ? left : PLX_LAYER_SIZE - layer->used;
+        const Size_t take = left < PLX_LAYER_SIZE ? left : PLX_LAYER_SIZE;
         if (!layer->out)
-            Newx(layer->out, PLX_LAYER_SIZE, char);
+            Newx(layer->out, 2 * PLX_LAYER_SIZE, char);
         if (!layer->used)
             layer->waits = plx_layer_keeps(aTHX_ layer);
         Copy(from, layer->out + layer->used, take, char);
@@ -181,7 +182,7 @@ plx_layer_write(pTHX_ PerlIO *f, const void *bytes, Size_t count)
         layer->written = 1;
         from += take;
         left -= take;
-        if ((layer->used == PLX_LAYER_SIZE || (!left && !layer->waits))
+        if ((layer->used >= PLX_LAYER_SIZE || (!left && !layer->waits))
             && PerlIO_flush(f) != 0)
             return -1;
         if (!left)

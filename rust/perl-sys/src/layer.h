@@ -17,6 +17,9 @@ typedef enum {
 
 typedef struct plx_layer plx_layer;
 
+/* What is received at a time, and what is written before it is sent. */
+#define PLX_LAYER_SIZE (64 << 10)
+
 /* Rust's; it never unwinds, and never jumps. PLX_FAILED: what it stands for has failed
  * with answer->sv, or, where that is NULL, is closed; PLX_NO_COUNT: raise the answer. For
  * PLX_KEEPS there is neither frame nor answer. */

@@ -163,7 +163,7 @@ XS_INTERNAL(plx_tied_read)
 
 /* --- writing --- */
 
-/* The bytes of a value. */
+/* The bytes of a value, which stay where they are while they are written. */
 static const char *
 plx_tied_bytes(pTHX_ SV *sv, STRLEN *len)
 {
@@ -176,6 +176,11 @@ plx_tied_bytes(pTHX_ SV *sv, STRLEN *len)
         sv = sv_mortalcopy(sv);
         if (!sv_utf8_downgrade(sv, TRUE))
             croak("Wide character in %s", OP_DESC(PL_op));
+    }
+    else if (SvPOK(sv) && SvCUR(sv) > PLX_LAYER_SIZE) {
+        SV *const text = sv_newmortal();
+        sv_setsv_flags(text, sv, PLX_SHARE);
+        sv = text;
     }
     return SvPV_const(sv, *len);
 }
@@ -222,8 +227,9 @@ XS_INTERNAL(plx_tied_printf)
 XS_INTERNAL(plx_tied_syswrite)
 {
     PLX_TIED_BEGIN;
-    STRLEN has;
     SV *const data = items > 1 && SvOK(ST(1)) ? ST(1) : &PL_sv_no; /* perl has warned of undef */
+    const int flushed = PerlIO_flush(f) == 0;
+    STRLEN has;
     const char *const bytes = plx_tied_bytes(aTHX_ data, &has);
     const IV length = items > 2 && SvOK(ST(2)) ? SvIV(ST(2)) : (IV)has;
     IV offset = items > 3 ? SvIV(ST(3)) : 0;
@@ -236,7 +242,7 @@ XS_INTERNAL(plx_tied_syswrite)
     if (offset < 0 || offset > (IV)has)
         croak("Offset outside string");
     count = (IV)has - offset < length ? (IV)has - offset : length;
-    if (PerlIO_flush(f) != 0 || PerlIO_write(f, bytes + offset, count) < 0 || PerlIO_flush(f) != 0)
+    if (!flushed || PerlIO_write(f, bytes + offset, count) < 0 || PerlIO_flush(f) != 0)
         PLX_TIED_RETURN(&PL_sv_undef);
     PLX_TIED_RETURN(sv_2mortal(newSViv(count)));
 }
