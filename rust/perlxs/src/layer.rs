@@ -63,7 +63,11 @@ unsafe extern "C" fn entry<T: Layer>(
     // SAFETY: as the caller promises, who holds a count of the object.
     let object = unsafe { Object::from_raw(object) };
     if call == sys::KEEPS {
-        let keeps = || Ok(object.attached::<T>().map_or(false, |handle| handle.keeps()));
+        let keeps = || {
+            Ok(object
+                .attached::<T>()
+                .map_or(false, |handle| handle.keeps()))
+        };
         return caught(keeps).unwrap_or(false).into();
     }
     // SAFETY: as the caller promises.

@@ -125,11 +125,9 @@ impl Layer for Handle {
         if self.state.phase() == DOWNLOAD {
             return Err(Refused::Closed);
         }
-        self.call(perl, |perl, state| {
-            match send::whole(perl, state, bytes)? {
-                true => Ok(()),
-                false => Err(misuse(perl, "handle", NONBLOCKING)),
-            }
+        self.call(perl, |perl, state| match send::whole(perl, state, bytes)? {
+            true => Ok(()),
+            false => Err(misuse(perl, "handle", NONBLOCKING)),
         })
     }
 
