@@ -169,6 +169,21 @@ subtest 'handles, up' => sub {
     my $version = slurp('/proc/version');
     up(length $version)->send_file('/proc/version');
     is sent(), sha($version), 'a file that says it is empty, and is not';
+    my ($claims) = grep { -r && -s _ > length slurp($_) } glob '/sys/kernel/{uevent_seqnum,profiling,fscaps}';
+    SKIP: {
+        skip 'no file of the kernel that says it is longer than it is', 5 unless $claims;
+        my $has = slurp($claims);
+        for my $sparse (0, 1) {
+            $daemon->volume('up', 4096);
+            $st = upload('up', sparse => $sparse);
+            my @told;
+            counts($st->send_file($claims, sparse => $sparse, progress => sub { @told = @_ }), length $has, 0,
+                "$claims, which says it is longer than it is");
+            is_deeply \@told, [length $has, 0, length $has], '... its length is known at the end';
+        }
+        error_is(sub { up()->send_file($claims, length => 4096) },
+            { message => "send_file failed: $claims has ended after ${\ length $has} of 4096 bytes" }, '... as many as it says');
+    }
 };
 
 subtest 'refused' => sub {

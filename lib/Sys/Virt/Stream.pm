@@ -388,10 +388,10 @@ C<recv_file> only: the file is on disk when the call returns.
 
 C<recv_file> with a path only: what stands there is replaced in one step when all has
 arrived and the stream has finished without an error. Until then, and on any failure, it
-stays as it is. The new file has the old one's permissions, and its owner where that is
-allowed; of a symbolic link the file that it leads to is replaced. Meanwhile there is a
-file F<.NAME.XXXXXX> in the same folder, which a failure removes; a signal that ends the
-process, with no handler set for it, leaves it there.
+stays as it is. The new file has the old one's permissions, extended attributes and access
+control lists, and its owner where that is allowed; of a symbolic link the file that it leads
+to is replaced. Meanwhile there is a file F<.NAME.XXXXXX> in the same folder, which a failure
+removes; a signal that ends the process, with no handler set for it, leaves it there.
 
 =back
 

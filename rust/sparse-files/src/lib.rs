@@ -1,10 +1,12 @@
-//! The system's calls on files that the standard library lacks: holes, and calls
-//! that a signal may interrupt. It knows neither Perl nor libvirt.
+//! The system's calls on files that the standard library lacks: holes, extended
+//! attributes, and calls that a signal may interrupt. It knows neither Perl nor libvirt.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod attributes;
 mod holes;
 
+pub use attributes::copy_attributes;
 pub use holes::{data_from, hole_from, punch};
 
 use libc::c_int;

@@ -165,6 +165,7 @@ pub fn send_file(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         let sent = put_all(perl, state, &options, &mut source, &mut progress);
         let left = source.leave(perl);
         sent.and(left)?;
+        progress.total = source.total();
         finish(perl, state)
     })?;
     progress.tell(perl)?;

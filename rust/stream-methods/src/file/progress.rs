@@ -8,7 +8,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 pub struct Progress {
     handler: Option<Handler>,
-    total: Option<u64>,
+    /// All bytes that there will be, as far as is known.
+    pub total: Option<u64>,
     began: Instant,
     told: Instant,
     /// All bytes so far, also those in holes.

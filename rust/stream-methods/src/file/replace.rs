@@ -48,9 +48,12 @@ pub struct Replacement {
 
 impl Replacement {
     /// Makes the new file, beside the one that a symbolic link may lead to, with that
-    /// one's permissions, and its owner where that is allowed.
+    /// one's permissions and attributes, and its owner where that is allowed.
     pub fn new(path: &Path) -> Result<(Replacement, File)> {
         let path = behind_links(path)?;
+        if names_a_folder(&path) {
+            return Err(sparse_files::is_a_directory());
+        }
         let old = match fs::metadata(&path) {
             Ok(old) => Some(old),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -68,6 +71,7 @@ impl Replacement {
         if let Some(old) = old {
             let _ = sparse_files::give(&file, old.uid(), old.gid()); // root's to do
             file.set_permissions(Permissions::from_mode(old.mode() & 0o777))?;
+            sparse_files::copy_attributes(&path, &file)?;
         }
         Ok((Replacement { temporary, path }, file))
     }
@@ -94,6 +98,12 @@ fn folder_of(path: &Path) -> &Path {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     }
+}
+
+/// Whether a path means a folder, whatever stands there. `Path` itself drops such ends.
+fn names_a_folder(path: &Path) -> bool {
+    let path = path.as_os_str().as_bytes();
+    path.ends_with(b"/") || path.ends_with(b"/.")
 }
 
 /// What a symbolic link leads to, whether it is there or not.
@@ -152,6 +162,16 @@ mod tests {
         assert!(made.to_str().unwrap().starts_with(".disk.img."));
         assert_eq!(made.len(), name.len() + 8);
         assert_ne!(made, hidden(name));
+    }
+
+    #[test]
+    fn some_paths_mean_folders() {
+        for folder in ["/a/", "/a/.", "/", "a//"] {
+            assert!(names_a_folder(Path::new(folder)), "{}", folder);
+        }
+        for file in ["/a/b", "/a/.b", "/a/b."] {
+            assert!(!names_a_folder(Path::new(file)), "{}", file);
+        }
     }
 
     #[test]
