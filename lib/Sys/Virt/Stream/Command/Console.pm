@@ -5,7 +5,12 @@ package Sys::Virt::Stream::Command::Console;
 use strict;
 use warnings;
 
+our $VERSION = '0.1.0';
+
 use Errno qw(EAGAIN EINTR);
+use Sys::Virt::Event;
+use Sys::Virt::Stream::Command::Failure qw(trying);
+use Sys::Virt::Stream::Command::Objects qw(connection domain);
 
 my $LEAVE = "\x1d";    # Ctrl-]
 
@@ -16,15 +21,28 @@ my $MOST = 65_536;
 # before it waits, that is so many milliseconds later.
 my $PAUSE = 500;
 
-# To be called before there is a connection.
-sub prepare { Sys::Virt::Event::register_default(); return }
-
-# Returns when the user has left or the console has ended. Options: quiet.
+# virt-stream console DOMAIN.
 sub run {
+    my ($class, $run, $name) = @_;
+    die "cannot write standard output: it is closed\n" if $run->closed(1);
+    Sys::Virt::Event::register_default();    # before there is a connection
+    my $conn = connection($run->option('connect'));
+    my $domain = domain($conn, $name);
+    $run->catch_signals;
+    my $flags = ($run->option('force') ? Sys::Virt::Domain::OPEN_CONSOLE_FORCE() : 0)
+        | ($run->option('safe') ? Sys::Virt::Domain::OPEN_CONSOLE_SAFE() : 0);
+    trying("the console of $name", sub {
+        _converse($class, $conn, $domain, quiet => $run->option('quiet'), devname => $run->option('devname'), flags => $flags);
+    });
+    return;
+}
+
+# Returns when the user has left or the console has ended. Options: quiet, devname, flags.
+sub _converse {
     my ($class, $conn, $domain, %with) = @_;
     my $self = bless { conn => $conn, domain => $domain, unsent => '' }, $class;
     $self->{stream} = $conn->new_stream(Sys::Virt::Stream::NONBLOCK());
-    $domain->open_console($self->{stream}, undef, 0);
+    $domain->open_console($self->{stream}, $with{devname}, $with{flags});
     my $terminal = -t STDIN;
     my $says = $terminal && !$with{quiet};
     print STDERR 'Connected to ', $domain->get_name, ", leave with Ctrl-].\n" if $says;
