@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use Config ();
+use Fcntl ();
 use POSIX ();
 use Test::More;
 use lib 't/lib';
@@ -102,6 +103,36 @@ subtest 'symbolic links' => sub {
     symlink 'round', "$links/round";
     error_is(sub { download('source')->recv_file("$links/round", replace => 1) },
         { message => qr{^recv_file failed: cannot replace \S+/round: Too many levels of symbolic links} }, 'round in a circle');
+};
+
+subtest 'a partial file' => sub {
+    my $partial = "$dir/disk.img.partial";
+    spew($target, $old);
+    chmod 0604, $target;
+    ok error_of(sub { download('source')->recv_file($target, replace => 1, partial => $partial, length => 7 << 20) }), 'a failure';
+    is slurp($target), $old, '... the old file stays';
+    is sha_file($partial), $sha, '... and so does what has come';
+    truncate $partial, 1 << 20;
+    my $st = download('source', offset => 1 << 20);
+    counts($st->recv_file($target, replace => 1, partial => $partial, offset => 1 << 20), (5 << 20), 0, 'the rest');
+    is sha_file($target), $sha, '... makes it whole';
+    is +(stat $target)[2] & 07777, 0604, '... with the old permissions';
+    is_deeply left_in($dir), ['disk.img'], '... and nothing beside it';
+    spew($partial, 'x' x (2 << 20));
+    download('source', offset => 10)->recv_file($target, replace => 1, partial => $partial, offset => 10);
+    is sha_file($target), sha('x' x 10 . substr $content, 10), 'what is behind the offset goes';
+    my $short = spew($partial, 'x');
+    $st = download('source');
+    error_is(sub { $st->recv_file($target, replace => 1, partial => $partial, offset => 2) },
+        { message => qr/: the file at hand is shorter than what it is said to have/ }, 'one that is shorter');
+    open my $other, '>', $partial or die "cannot write: $!";
+    flock $other, Fcntl::LOCK_EX() or die "flock: $!";
+    error_is(sub { $st->recv_file($target, replace => 1, partial => $partial) },
+        { message => qr/: another transfer writes to it/ }, 'one that another writes to');
+    close $other;
+    unlink $partial;
+    usable($st, $sha, 'the stream is as it was');
+    unlink $target;
 };
 
 subtest 'what is no file' => sub {

@@ -97,6 +97,18 @@ pub fn give(file: &File, uid: u32, gid: u32) -> Result<()> {
     check(unsafe { libc::fchown(file.as_raw_fd(), uid, gid) }).map(drop)
 }
 
+/// Keeps others from locking the file, as long as it is open; an error where another has.
+pub fn lock(file: &File) -> Result<()> {
+    // SAFETY: the descriptor is open as long as `file` lives.
+    match check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Error::new(
+            ErrorKind::Other,
+            "another transfer writes to it",
+        )),
+        locked => locked.map(drop),
+    }
+}
+
 /// What kind of file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
