@@ -177,6 +177,34 @@ subtest 'input and output are pipes' => sub {
     is sha($out), sha("$says\x1d$long"), 'nothing more';
 };
 
+subtest 'a log' => sub {
+    fresh();
+    my $log = spew(scratch() . '/console.log', "before\n");
+    pipe my $reader, my $writer or die "pipe: $!";
+    $writer->autoflush(1);
+    my $run = console(['--log', $log], in => $reader);
+    close $reader;
+    ok connected(), 'it is there';
+    $guest->resume;
+    print {$writer} '?', $all;
+    ok within(120, sub { slurp($log) eq "before\n$says$all" }), 'what the guest says goes there, behind what there was'
+        or diag unpack 'H*', slurp($log);
+    $guest->destroy;
+    is $run->end->{out}, "$says$all", 'and to standard output';
+    fresh();
+    is console(['--log', scratch() . '/none/x'])->end->{err},
+        'virt-stream: cannot write ' . scratch() . "/none/x: No such file or directory\n", 'a folder that is not there';
+    SKIP: {
+        skip 'no full device here', 1 unless -c '/dev/full';
+        my $full = console([qw(--log /dev/full)], in => do { pipe my $in, $writer or die $!; $writer->autoflush(1); $in });
+        ok connected(), 'it is there';
+        $guest->resume;
+        print {$writer} '?';
+        is $full->end->{err}, "virt-stream: cannot write /dev/full: No space left on device\n", 'a full disk ends it';
+    }
+    $guest->destroy;
+};
+
 subtest 'no input' => sub {
     fresh();
     # Standard input has layers, which a console has no use of.

@@ -45,6 +45,7 @@ sub _parts {
     $text =~ s/\s*\n\s*/ /g;
     my $names_file = $text =~ s/\A(?:recv|send)_file failed: (?!the stream)//;
     $text =~ s/\A(?:recv|send)_file(?: failed)?: //;
+    $names_file ||= !ref $error && $text =~ /\Acannot /;    # this program's own
     $text =~ s/file descriptor 0/standard input/;
     $text =~ s/file descriptor 1\b/standard output/;
     return ($text, $names_file);

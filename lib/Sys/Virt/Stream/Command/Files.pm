@@ -7,9 +7,10 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
+use Errno qw(EAGAIN EINTR);
 use Exporter 'import';
 
-our @EXPORT_OK = qw(source target);
+our @EXPORT_OK = qw(source target write_all);
 
 my @STANDARD = qw(stdin stdout stderr);
 
@@ -49,6 +50,26 @@ sub target {
     my $number = _descriptor($name, 1);
     return (_opened($run, $number, '>', 'write'), 0) if defined $number;
     return ($name, !-e $name || -f _);
+}
+
+# Whoever shares the file may have made it non-blocking.
+sub write_all {
+    my ($fh, $name, $data) = @_;
+    for (my $at = 0; $at < length $data; ) {
+        my $count = syswrite $fh, $data, length($data) - $at, $at;
+        if (defined $count) {
+            $at += $count;
+        }
+        elsif ($! == EAGAIN) {
+            my $ready = '';
+            vec($ready, fileno $fh, 1) = 1;
+            select undef, $ready, undef, undef;
+        }
+        elsif ($! != EINTR) {
+            die "cannot write $name: $!\n";
+        }
+    }
+    return;
 }
 
 1;

@@ -20,15 +20,15 @@ my %COMMAND = (
 
 # What each option is for; the others are for every command.
 my %FOR = (
-    (map { $_ => [qw(download upload)] } qw(pool offset length sparse detect-zeroes)),
-    (map { $_ => ['screenshot'] } qw(screen)),
-    (map { $_ => ['console'] } qw(devname force safe)),
+    (map { $_ => [qw(download upload)] } qw(pool offset length sparse detect-zeroes limit progress)),
+    (map { $_ => ['screenshot'] } qw(screen format)),
+    (map { $_ => ['console'] } qw(devname force safe log)),
 );
 my @SPECS = qw(
     connect|c=s quiet|q help|h version|V
-    pool=s offset=s length=s sparse! detect-zeroes
-    screen=s
-    devname=s force safe
+    pool=s offset=s length=s sparse! detect-zeroes limit=s progress=s
+    screen=s format=s
+    devname=s force safe log=s
 );
 
 # Those that end a program which does not catch them, but for the ones that say that it is broken.

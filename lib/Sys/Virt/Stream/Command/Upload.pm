@@ -11,11 +11,12 @@ use Fcntl qw(SEEK_CUR SEEK_END SEEK_SET);
 use Sys::Virt::Stream::Command::Failure qw(trying attempt);
 use Sys::Virt::Stream::Command::Files qw(source);
 use Sys::Virt::Stream::Command::Objects qw(connection volume);
-use Sys::Virt::Stream::Command::Report qw(watched);
+use Sys::Virt::Stream::Command::Report qw(watched check);
 use Sys::Virt::Stream::Command::Volume qw(opened capacity_of is_empty);
 
 sub run {
     my ($class, $run, $file, $name) = @_;
+    check($run);
     my ($offset, $length) = ($run->size('offset') // 0, $run->size('length') // 0);
     my $source = source($run, $file);
     my $conn = connection($run->option('connect'));
@@ -27,7 +28,7 @@ sub run {
     my $sparse = $run->option('sparse') // (is_empty($conn, $volume, $offset) ? undef : 0);
     my $capacity = capacity_of($volume);
     (my $st, $sparse) = opened($conn, $volume, upload => $offset, 0, $sparse);
-    watched($run, $length || undef, sub {
+    watched($run, 'upload', $length || undef, sub {
         my @watch = @_;
         return trying("cannot upload to $name", sub {
             $st->send_file($source, @watch, sparse => $sparse, length => $length || undef,
