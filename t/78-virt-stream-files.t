@@ -76,7 +76,7 @@ subtest 'descriptors are what they are' => sub {
 
 subtest 'a name that means a folder' => sub {
     for my $name ('new/', 'new/.') {
-        fails(shell('exec "$@"', qw(download streams/source), "$dir/$name"), "cannot replace $dir/$name: Is a directory", $name);
+        fails(shell('exec "$@"', qw(download streams/source), "$dir/$name"), "cannot write $dir/$name: it is a directory", $name);
     }
 };
 

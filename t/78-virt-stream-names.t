@@ -58,7 +58,7 @@ subtest 'a part' => sub {
             silent("download @part $sparse", ['download', @part, $sparse, 'streams/source', "$dir/part"]);
             is sha_file("$dir/part"), sha(substr $content, $offset // 0, $length || $end), '... the content';
         }
-        my $old = "\xff" x 400_000;
+        my $old = "\xff" x 700_000;
         spew("$dir/from", $content);
         for my $in ("$dir/from", '-') {
             spew($volume, $old);

@@ -166,11 +166,11 @@ sub half_way {
     my ($how) = @_;
     spew("$dir/kept/file", 'as it was');
     my $run = StreamTest::Command->start(['-c', $uri, qw(--no-sparse download streams/large), "$dir/kept/file"]);
-    within(120, sub { grep { -s } glob "$dir/kept/.file*" }, 0) or diag 'it has not begun';
+    within(120, sub { -s "$dir/kept/file.partial" }, 0) or diag 'it has not begun';
     $how->($run);
     my $got = $run->end;
     is slurp("$dir/kept/file"), 'as it was', '... the file stays';
-    is_deeply [glob "$dir/kept/.file*"], [], '... and no other is left';
+    is_deeply [glob "$dir/kept/file.*"], [], '... and no other is left';
     return $got;
 }
 mkdir "$dir/kept" or die "mkdir: $!";
@@ -181,7 +181,7 @@ for my $signal (sort keys %number) {
         $daemon->pause;
         kill $signal, $run->pid;
         # It is one that acts on it, with or without a daemon that answers.
-        within(120, sub { my @left = glob "$dir/kept/.file*"; !@left });
+        within(120, sub { my @left = glob "$dir/kept/file.*"; !@left });
         $daemon->resume;
     });
     is_deeply $got, { out => '', err => '', status => 0, signal => $number{$signal}, hang => 0 }, "$signal ends it"

@@ -7,10 +7,11 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
+use Digest::SHA ();
 use Errno qw(EAGAIN EINTR);
 use Exporter 'import';
 
-our @EXPORT_OK = qw(source target write_all);
+our @EXPORT_OK = qw(source target write_all digest_of_file);
 
 my @STANDARD = qw(stdin stdout stderr);
 
@@ -33,14 +34,14 @@ sub _opened {
     return $fh;
 }
 
-# An open handle.
+# An open handle, and whether the name is a path.
 sub source {
     my ($run, $name) = @_;
     my $number = _descriptor($name, 0);
-    return _opened($run, $number, '<', 'read') if defined $number;
+    return (_opened($run, $number, '<', 'read'), 0) if defined $number;
     open my $fh, '<:raw', $name or die "cannot read $name: $!\n";
     die "cannot read $name: it is a directory\n" if -d $fh;
-    return $fh;
+    return ($fh, 1);
 }
 
 # A handle, or a path; and whether what stands there is to be replaced. A device or a pipe keeps its
@@ -49,7 +50,23 @@ sub target {
     my ($run, $name) = @_;
     my $number = _descriptor($name, 1);
     return (_opened($run, $number, '>', 'write'), 0) if defined $number;
+    die "cannot write $name: it is a directory\n" if -d $name || $name =~ m{/\.?\z};
     return ($name, !-e $name || -f _);
+}
+
+# The digest of $length bytes at $at.
+sub digest_of_file {
+    my ($fh, $at, $length) = @_;
+    my $digest = Digest::SHA->new(256);
+    sysseek $fh, $at, 0;
+    while ($length > 0) {
+        my $count = sysread $fh, my $bytes, $length < 1 << 20 ? $length : 1 << 20;
+        die "cannot read what was written: $!\n" unless defined $count;
+        last if !$count;
+        $digest->add($bytes);
+        $length -= $count;
+    }
+    return $digest->hexdigest;
 }
 
 # Whoever shares the file may have made it non-blocking.

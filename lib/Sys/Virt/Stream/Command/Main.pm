@@ -14,20 +14,25 @@ use Sys::Virt::Stream::Command::Failure qw(reason);
 my %COMMAND = (
     download   => ['Download',   'VOLUME', 'FILE'],
     upload     => ['Upload',     'FILE', 'VOLUME'],
+    copy       => ['Copy',       'VOLUME', 'VOLUME'],
     screenshot => ['Screenshot', 'DOMAIN', '[FILE]'],
     console    => ['Console',    'DOMAIN'],
 );
 
 # What each option is for; the others are for every command.
 my %FOR = (
-    (map { $_ => [qw(download upload)] } qw(pool offset length sparse detect-zeroes limit progress)),
-    (map { $_ => ['screenshot'] } qw(screen format)),
+    (map { $_ => [qw(download upload copy)] } qw(pool sparse detect-zeroes limit progress verify digest continue retry)),
+    (map { $_ => [qw(download upload)] } qw(offset length)),
+    (map { $_ => [qw(upload copy)] } qw(create resize allocation)),
+    (map { $_ => ['copy'] } qw(from to)),
+    format => [qw(upload copy screenshot)],
+    screen => ['screenshot'],
     (map { $_ => ['console'] } qw(devname force safe log)),
 );
 my @SPECS = qw(
     connect|c=s quiet|q help|h version|V
     pool=s offset=s length=s sparse! detect-zeroes limit=s progress=s
-    screen=s format=s
+    verify digest=s continue retry=s create resize format=s allocation=s from=s to=s screen=s
     devname=s force safe log=s
 );
 
@@ -104,6 +109,13 @@ sub talks { return -t STDERR && !$_[0]->option('quiet') }
 sub note {
     my ($self, $text) = @_;
     print STDERR "$text\n" if $self->talks;
+    return;
+}
+
+# As sha256sum says it; where the data goes to standard output, on standard error.
+sub show_digest {
+    my ($self, $digest, $of, $aside) = @_;
+    print { $aside ? \*STDERR : \*STDOUT } "$digest  $of\n" if defined $digest;
     return;
 }
 

@@ -10,15 +10,30 @@ our $VERSION = '0.1.0';
 use Exporter 'import';
 use Sys::Virt::Stream::Command::Failure qw(trying code_of);
 
-our @EXPORT_OK = qw(connection domain volume pool);
+our @EXPORT_OK = qw(connection is_broken domain volume pool);
 
 my $UUID = qr/\A[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\z/i;
+
+my @open;    # the connections of this try
+my $lost;    # what was connected before can't be any more
 
 sub connection {
     my ($uri) = @_;
     my $to = $uri // '';
-    return trying('cannot connect to ' . (length $to ? $to : 'libvirt'),
+    $lost = @open > 0 || $lost;
+    my $conn = trying('cannot connect to ' . (length $to ? $to : 'libvirt'),
         sub { Sys::Virt->new(uri => length $to ? $to : undef, auth => 1) });
+    $lost = 0;
+    push @open, $conn;
+    return $conn;
+}
+
+# Whether a try has failed because a connection broke. The next one makes its own.
+sub is_broken {
+    my $broken = $lost || grep { !eval { $_->is_alive } } @open;
+    $lost = $broken;
+    @open = ();
+    return $broken;
 }
 
 # VIR_ERR_NO_DOMAIN, NO_STORAGE_POOL and NO_STORAGE_VOL.

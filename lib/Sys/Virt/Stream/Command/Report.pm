@@ -16,6 +16,9 @@ sub check {
     my ($run) = @_;
     my $progress = $run->option('progress') // 'json';
     die "--progress is json, not '$progress'\n" if $progress ne 'json';
+    my $digest = $run->option('digest') // 'sha256';
+    die "--digest is sha256, not '$digest'\n" if $digest ne 'sha256';
+    $run->whole('retry');
     die "a --limit of 0 lets nothing through\n" unless $run->size('limit') // 1;
     return;
 }

@@ -8,54 +8,75 @@ use warnings;
 our $VERSION = '0.1.0';
 
 use Fcntl qw(SEEK_CUR SEEK_END SEEK_SET);
-use Sys::Virt::Stream::Command::Failure qw(trying attempt);
-use Sys::Virt::Stream::Command::Files qw(source);
-use Sys::Virt::Stream::Command::Objects qw(connection volume);
-use Sys::Virt::Stream::Command::Report qw(watched check);
-use Sys::Virt::Stream::Command::Volume qw(opened capacity_of is_empty);
+use Sys::Virt::Stream::Command::Compare qw(file_reader);
+use Sys::Virt::Stream::Command::Files qw(source digest_of_file);
+use Sys::Virt::Stream::Command::Image ();
+use Sys::Virt::Stream::Command::Report qw(check);
+use Sys::Virt::Stream::Command::Retry qw(keeps);
+use Sys::Virt::Stream::Command::Sending qw(send_to);
 
 sub run {
     my ($class, $run, $file, $name) = @_;
     check($run);
-    my ($offset, $length) = ($run->size('offset') // 0, $run->size('length') // 0);
-    my $source = source($run, $file);
-    my $conn = connection($run->option('connect'));
-    my $volume = volume($conn, $name, pool => $run->option('pool'));
-    $run->catch_signals;
-    my $there = _left_in($source);
-    $length = $there if defined $there && (!$length || $there < $length);
-    # Holes leave what the volume has there, so they are for one that has nothing there.
-    my $sparse = $run->option('sparse') // (is_empty($conn, $volume, $offset) ? undef : 0);
-    my $capacity = capacity_of($volume);
-    (my $st, $sparse) = opened($conn, $volume, upload => $offset, 0, $sparse);
-    watched($run, 'upload', $length || undef, sub {
-        my @watch = @_;
-        return trying("cannot upload to $name", sub {
-            $st->send_file($source, @watch, sparse => $sparse, length => $length || undef,
-                detect_zeroes => $sparse && $run->option('detect-zeroes'));
-        });
-    });
-    _restore($volume, $capacity) if $sparse;
-    return;
+    my $most = $run->size('length') || undef;
+    my ($fh, $is_path) = source($run, $file);
+    my $self = bless { name => $file eq '-' ? 'standard input' : $file, fh => $fh }, $class;
+    @$self{qw(begins length)} = _measured($fh);
+    $self->{path} = $file if $is_path && defined $self->{length};
+    # A file of the kernel's has no blocks, and says anything of its length.
+    $self->{exact} = $most // (defined $self->{length} && (-b $fh || (stat $fh)[12]) ? $self->{length} : undef);
+    $self->{length} = $most if defined $self->{length} && defined $most && $most < $self->{length};
+    die "cannot continue with $self->{name}: how long it is is not known\n" if !defined $self->{length} && keeps($run);
+    return send_to($run, 'upload', $self, $run->option('connect'), $name);
 }
 
-# How many bytes the file has from its position on; undef where it does not say.
-sub _left_in {
-    my ($source) = @_;
-    return unless -f $source || -b _;
-    my $at = sysseek $source, 0, SEEK_CUR or return;
-    my $end = sysseek $source, 0, SEEK_END;
-    sysseek $source, $at, SEEK_SET;
-    return $end > $at ? $end - $at : undef;
+# Where the file stands, and how many bytes it has from there on; undef where it does not say, as one
+# of the kernel's that claims to be empty.
+sub _measured {
+    my ($fh) = @_;
+    return (0, undef) unless -f $fh || -b _;
+    my $at = sysseek($fh, 0, SEEK_CUR) // return (0, undef);
+    my $end = sysseek $fh, 0, SEEK_END;
+    sysseek $fh, $at, SEEK_SET;
+    my $empty = $at >= $end && !sysread $fh, my $byte, 1;
+    sysseek $fh, $at, SEEK_SET;
+    return ($at + 0, $end > $at ? $end - $at : $empty ? 0 : undef);
 }
 
-# libvirt cuts a file off at the end of each hole that is uploaded.
-sub _restore {
-    my ($volume, $capacity) = @_;
-    trying('cannot give ' . $volume->get_name . ' its size again', sub {
-        $volume->resize($capacity) if capacity_of($volume) < $capacity;
-    });
-    return;
+sub name   { return $_[0]{name} }
+sub length { return $_[0]{length} }
+
+sub begin { return }
+
+sub image {
+    my ($self) = @_;
+    my $head = '';
+    if (defined $self->{length}) {
+        sysseek $self->{fh}, $self->{begins}, SEEK_SET;
+        sysread $self->{fh}, $head, 32;
+        sysseek $self->{fh}, $self->{begins}, SEEK_SET;
+    }
+    return Sys::Virt::Stream::Command::Image::image($head, $self->{length});
+}
+
+sub reader {
+    my ($self, $at, $length) = @_;
+    return file_reader($self->{fh}, $self->{begins} + $at, $length);
+}
+
+sub move {
+    my ($self, $st, $at, @options) = @_;
+    my $length = $self->{exact};
+    $length = $self->{length} - $at if defined $length && defined $self->{length};
+    # By its path, by which it is called when something fails.
+    return $st->send_file($self->{path}, @options, length => $length, offset => $at) if defined $self->{path};
+    sysseek $self->{fh}, $self->{begins} + $at, SEEK_SET if defined $self->{length};
+    return $st->send_file($self->{fh}, @options, length => $length);
+}
+
+sub digest {
+    my ($self) = @_;
+    return digest_of_file($self->{fh}, $self->{begins}, $self->{length});
 }
 
 1;

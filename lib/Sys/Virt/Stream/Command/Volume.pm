@@ -10,7 +10,7 @@ our $VERSION = '0.1.0';
 use Exporter 'import';
 use Sys::Virt::Stream::Command::Failure qw(trying attempt code_of);
 
-our @EXPORT_OK = qw(opened length_of capacity_of is_empty);
+our @EXPORT_OK = qw(opened length_of capacity_of is_empty digest_of);
 
 # How a driver refuses what it does not have: VIR_ERR_NO_SUPPORT, INVALID_ARG, CONFIG_UNSUPPORTED,
 # ARGUMENT_UNSUPPORTED and OPERATION_UNSUPPORTED.
@@ -44,6 +44,15 @@ sub length_of {
 }
 
 sub capacity_of { return $_[0]->get_info->{capacity} }
+
+# The digest of $length bytes at $offset.
+sub digest_of {
+    my ($conn, $volume, $offset, $length) = @_;
+    my ($st, $sparse) = opened($conn, $volume, download => $offset, $length, undef);
+    return trying('cannot read ' . $volume->get_name . ' back', sub {
+        $st->recv_file('/dev/null', sparse => $sparse, digest => 'sha256')->{digest};
+    });
+}
 
 # Whether the volume is known to have nothing but a hole from $offset on, up to its end: where it has
 # data a hole that is uploaded would leave that in place.
