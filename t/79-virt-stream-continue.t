@@ -13,6 +13,7 @@ use StreamTest::Cut;
 
 plan skip_all => 'the C binding has no whole files' unless rust();
 
+$SIG{PIPE} = 'IGNORE';
 my $daemon = daemon();
 my $dir = scratch();
 my $uri = $daemon->uri;

@@ -51,7 +51,9 @@ sub rounds {
             my @continue = $try > 1 ? '--continue' : ();
             my @keep = $what eq 'download' && $cut ne 'client' ? '--continue' : @continue;
             my $last = $try > 3;
-            my $run = StreamTest::Command->start(['-c', $self->{daemon}->uri($self->{proxy}->socket), '--progress', 'json',
+            # The proxy is one process, which two connections of one program would stall.
+            my @from = $what eq 'copy' ? ('--from', $self->{daemon}->uri) : ();
+            my $run = StreamTest::Command->start(['-c', $self->{daemon}->uri($self->{proxy}->socket), @from, '--progress', 'json',
                 $last ? () : qw(--limit 8M), @keep, $what, @command]);
             if (!$last) {
                 Time::HiRes::sleep(0.2 + rand 1.2);
