@@ -52,7 +52,7 @@ sub remove {
     unlink $file or die "$file cannot be removed: $!\n";
     print "Removing $file\n";
     my $dir = dirname($file);
-    while ($dir =~ m{/(?:Sys|ExtUtils|auto)(?:/|\z)} && rmdir $dir) { $dir = dirname($dir) }
+    while ($dir =~ m{/(?:Sys|ExtUtils|auto|bash-completion|zsh)(?:/|\z)} && rmdir $dir) { $dir = dirname($dir) }
 }
 
 # The C binding's module has no such method.

@@ -23,10 +23,10 @@ my $plain  = StreamTest::Tree->new('INSTALLDIRS=site');
 my ($c_binding) = grep { -e && !/\bblib\b/ } map { "$_/Sys/Virt/Stream.pm" } split /\n/, said('-e', 'print "$_\n" for @INC');
 my $with_sys_virt = said('-e', 'print eval { require Sys::Virt; 1 } ? 1 : 0');
 
-# Where the command goes, and its manual page.
+# Where the command goes, its manual page, and what completes it.
 my %beside = (
-    INSTALL_BASE => ["$prefix/base/bin", "$prefix/base/man/man1"],
-    DESTDIR      => [map { "$prefix/dest$_" } @Config{qw(installsitescript installsiteman1dir)}],
+    INSTALL_BASE => ["$prefix/base/bin", "$prefix/base/man/man1", "$prefix/base/share"],
+    DESTDIR      => [map { "$prefix/dest$_" } @Config{qw(installsitescript installsiteman1dir)}, "$Config{siteprefix}/share"],
 );
 my %way = (
     INSTALL_BASE => [$based, "$prefix/base/lib/perl5/$Config{archname}"],
@@ -39,7 +39,8 @@ for my $way (sort keys %way) {
     ok -s "$arch/Sys/Virt/Stream.pm", '... the module is there';
     ok -s "$arch/ExtUtils/typemap",   '... and the typemap, in a folder that ParseXS reads';
     runs_rust($arch);
-    my ($script, $man) = @{ $beside{$way} };
+    my ($script, $man, $share) = @{ $beside{$way} };
+    ok -s "$share/$_", "... and $_" for qw(bash-completion/completions/virt-stream zsh/site-functions/_virt-stream);
     is said("-I$arch", "$script/virt-stream", '--version'), "virt-stream " . MM->parse_version('lib/Sys/Virt/Stream.pm') . "\n",
         '... and its command' if $with_sys_virt;
     my $pages = $Config{man1dir} =~ /\S/ ? 1 : 0;    # a perl can be built to have none
@@ -47,7 +48,7 @@ for my $way (sort keys %way) {
 
     ($ok, $out) = $tree->make('uninstall', @more);
     ok $ok, "$way: make uninstall" or diag $out;
-    is_deeply [left($arch), left($script), left($man)], [], '... leaves nothing behind';
+    is_deeply [left($arch), left($script), left($man), left($share)], [], '... leaves nothing behind';
     runs_c($arch);
 
     ($ok, $out) = $tree->make('uninstall', @more);

@@ -16,7 +16,7 @@ $daemon->volume('target', 6 << 20);
 my $proxy = StreamTest::Proxy->start($daemon->socket);
 
 # What is called, what ends it, and what the daemon is told.
-for my $case ([finish => 'alarm', 'finish'], [abort => 'alarm', 'abort'], [send_all => 'limit', 'abort']) {
+for my $case ([finish => 'alarm', 'finish'], [abort => 'alarm', 'abort'], [send_all => 'refused', 'abort']) {
     my ($name, $by, $end) = @$case;
     my $told = scratch() . "/$name";
     $proxy->rule(do => 'silence', ends => $told);
@@ -26,12 +26,12 @@ my ($uri, $path, $name) = @ARGV;
 $| = 1;
 my $conn = Sys::Virt->new(uri => $uri);
 my $all = $name eq 'send_all';
-# One that does not block is aborted by libvirt's own loop.
+# One that does not block is refused, and aborted.
 my $st = $conn->new_stream($all ? Sys::Virt::Stream::NONBLOCK : 0);
 $conn->get_storage_volume_by_path($path)->upload($st, 0, 0);
 $SIG{ALRM} = sub { die "alarm\n" };
 print eval { alarm 1 if !$all; $st->$name($all ? sub { 0 } : ()); 1 } ? "ended\n"
-    : !ref $@ ? $@ : $@->{code} == 68 ? "limit\n" : "$@\n";
+    : !ref $@ ? $@ : $@->{code} == 55 ? "refused\n" : "$@\n";
 undef $st;
 POSIX::_exit(0);    # the connection would wait for an answer to its own end
 EOP

@@ -56,7 +56,7 @@ EOP
 
 # Without a handler an abort ends by itself, and so does the stream; also an abort by a transfer
 # that refuses a stream which does not block.
-says(<<'EOP', "68\nconnected\n", "an abort by $$_[0]", name => $$_[0], way => $$_[1], flags => 1)
+says(<<'EOP', "55\nconnected\n", "an abort by $$_[0]", name => $$_[0], way => $$_[1], flags => 1)
 kill STOP => $pid;
 print eval { $st->$name(sub { 0 }); 1 } ? "done\n" : $@->{code} . "\n";
 undef $st;

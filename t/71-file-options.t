@@ -216,6 +216,45 @@ subtest 'progress' => sub {
     cmp_ok $called, '>=', 1, 'is called as well';
 };
 
+subtest 'digest' => sub {
+    my $got = download('source')->recv_file($target, digest => 'sha256');
+    is delete $got->{digest}, sha($content), 'down';
+    counts($got, length $content, 0, '... and the rest as ever');
+    up_volume(length $content);
+    is upload('up')->send_file($file, digest => 'sha256')->{digest}, sha($content), 'up';
+    is upload('up')->send_file($file, digest => 'sha256', offset => 10, length => 70_000)->{digest},
+        sha(substr $content, 10, 70_000), 'of the part that is moved';
+    ok !exists download('source')->recv_file($target, digest => undef)->{digest}, 'none that was not asked for';
+    my $holes = sparse_file("$dir/holes", hole => 40 * MIB, data => 100_000, hole => MIB);
+    my $sha = sha_file($holes);
+    up_volume(-s $holes);
+    for my $zeroes (0, 1) {
+        is upload('up', sparse => 1)->send_file($holes, sparse => 1, digest => 'sha256', detect_zeroes => $zeroes)->{digest}, $sha, 'holes, up';
+        is download('up', sparse => 1)->recv_file($target, sparse => 1, digest => 'sha256', detect_zeroes => $zeroes)->{digest}, $sha, 'and down';
+    }
+};
+
+subtest 'limit' => sub {
+    my $bytes = 1 << 20;
+    $daemon->volume('slow', undef, pattern($bytes));
+    # No faster than that; how much slower is the machine's matter.
+    my $least = $bytes / 500_000 - 1;
+    cmp_ok(download('slow')->recv_file($target, limit => 500_000)->{seconds}, '>=', $least, 'down');
+    is sha_file($target), sha(pattern($bytes)), '... the content';
+    up_volume($bytes);
+    cmp_ok(upload('up')->send_file($target, limit => 500_000)->{seconds}, '>=', $least, 'up');
+    my $hole = sparse_file("$dir/hole", hole => 1 << 40);
+    $daemon->volume('far', 1 << 40);
+    is error_of(sub { upload('far', sparse => 1)->send_file($hole, sparse => 1, limit => 1) }), undef, 'a hole takes no time';
+    unlink volume_path('far');
+    my ($st, $parent) = (download('slow'), $$);
+    local $SIG{USR1} = sub { die "signal\n" };
+    my $pid = fork // die "cannot fork: $!";
+    if (!$pid) { select undef, undef, undef, 0.5; kill USR1 => $parent; POSIX::_exit(0) }
+    is error_of(sub { $st->recv_file($target, limit => 10) }), "signal\n", 'a signal need not wait';
+    waitpid $pid, 0;
+};
+
 subtest 'sync' => sub {
     for my $name (qw(file replaced)) {
         counts(download('source')->recv_file($target, sync => 1, replace => $name eq 'replaced'),

@@ -169,6 +169,21 @@ subtest 'handles, up' => sub {
     my $version = slurp('/proc/version');
     up(length $version)->send_file('/proc/version');
     is sent(), sha($version), 'a file that says it is empty, and is not';
+    my ($claims) = grep { -r && -s _ > length slurp($_) } glob '/sys/kernel/{uevent_seqnum,profiling,fscaps}';
+    SKIP: {
+        skip 'no file of the kernel that says it is longer than it is', 5 unless $claims;
+        my $has = slurp($claims);
+        for my $sparse (0, 1) {
+            $daemon->volume('up', 4096);
+            $st = upload('up', sparse => $sparse);
+            my @told;
+            counts($st->send_file($claims, sparse => $sparse, progress => sub { @told = @_ }), length $has, 0,
+                "$claims, which says it is longer than it is");
+            is_deeply \@told, [length $has, 0, length $has], '... its length is known at the end';
+        }
+        error_is(sub { up()->send_file($claims, length => 4096) },
+            { message => "send_file failed: $claims has ended after ${\ length $has} of 4096 bytes" }, '... as many as it says');
+    }
 };
 
 subtest 'refused' => sub {
@@ -192,8 +207,10 @@ subtest 'refused' => sub {
             ['an array' => []], ['a hash' => {}], ['code' => sub { }], ['an object' => bless [], 'Some']),
         (map { my ($layer) = /^(\w+)/; ("a layer $_" => [$layered{$_},
             qr/: the filehandle has a layer :$layer; bytes need one that is :raw at /]) } keys %layered),
+        'a digest of another kind' => [[$file, digest => 'md5'], qr/: digest is none of: sha256 at /],
+        'a limit of nothing' => [[$file, limit => 0], qr/: a limit of 0 lets nothing through at /],
         'an option without a value' => [[$file, 'sparse'], qr/: options are pairs of a name and a value, /],
-        'an unknown option' => [[$file, Sparse => 1], qr/: there is no option "Sparse"; there are detect_zeroes, length, /],
+        'an unknown option' => [[$file, Sparse => 1], qr/: there is no option "Sparse"; there are detect_zeroes, digest, length, /],
         (map { my $option = $_; map { ("$option of " . ($_ // 'undef') => [[$file, $option => $_],
             qr/: $option is not a whole number of bytes, from 0 up at /]) } -1, 1.5, 'x', '', '10k', 9**9**9, -sin(9**9**9), [], 2**60 } qw(offset length)),
         (map { ("progress of $_" => [[$file, progress => $_], qr/: progress is not a code reference at /]) } 1, 'main::sent', [], \1),
@@ -203,6 +220,7 @@ subtest 'refused' => sub {
             'a handle to read from' => [do { open my $fh, '<', $file; $fh }, qr/: the filehandle is not open to write at /],
             'replace with a handle' => [[do { open my $fh, '>', $target; $fh }, replace => 1], qr/: replace needs a path, /],
             'replace with an offset' => [["$dir/none", replace => 1, offset => 0], qr/: a file that replaces another has no use of an offset at /],
+            'partial alone' => [["$dir/none", partial => "$dir/some"], qr/: partial needs replace at /],
             'an offset in a pipe' => [[do { pipe my $out, my $in; push our @keep, $out; $in }, offset => 0], qr/: the file has no positions for an offset at /],
             'an offset in a file to append to' => [[do { open my $fh, '>>', $target; $fh }, offset => 0], qr/: the file has no positions for an offset at /],
         },

@@ -2,6 +2,8 @@
 use strict;
 use warnings;
 
+use Config ();
+use Fcntl ();
 use POSIX ();
 use Test::More;
 use lib 't/lib';
@@ -60,6 +62,31 @@ subtest 'a good end' => sub {
     is_deeply left_in($dir), ['disk.img'], 'nothing beside it';
 };
 
+# Linux's numbers of setxattr and getxattr.
+my %XATTR = ('x86_64' => [188, 191], 'aarch64' => [5, 8], 'i386' => [226, 229]);
+subtest 'extended attributes and access lists' => sub {
+    my ($processor) = map { /^(x86_64|aarch64|i[3-6]86)/ ? $1 =~ s/^i./i3/r : '' } $Config::Config{archname};
+    my ($set, $get) = @{ $XATTR{$processor} || plan skip_all => 'the numbers of these calls are not known here' };
+    # The owner and nobody may write, the group may do nothing.
+    my $list = pack 'L<' . '(S<S<L<)5', 2, 1, 6, 2**32 - 1, 2, 6, 65_534, 4, 0, 2**32 - 1, 16, 6, 2**32 - 1, 32, 0, 2**32 - 1;
+    my %value = ('user.origin' => "a\0b", 'system.posix_acl_access' => $list);
+    spew($target, $old);
+    for my $name (sort keys %value) {
+        syscall($set, $target, $name, $value{$name}, length $value{$name}, 0) == 0
+            or plan skip_all => "this file system has no $name: $!";
+    }
+    my $mode = (stat $target)[2] & 07777;
+    download('source')->recv_file($target, replace => 1);
+    is sha_file($target), $sha, 'the content is new';
+    for my $name (sort keys %value) {
+        my $space = "\xff" x 1000;
+        my $length = syscall $get, $target, $name, $space, length $space;
+        is unpack('H*', $length < 0 ? '' : substr $space, 0, $length), unpack('H*', $value{$name}), "$name is the old one's";
+    }
+    is +(stat $target)[2] & 07777, $mode, 'and so is the mode';
+    unlink $target;
+};
+
 subtest 'symbolic links' => sub {
     my $links = scratch() . '/links';
     mkdir $links or die "cannot make $links: $!";
@@ -78,10 +105,44 @@ subtest 'symbolic links' => sub {
         { message => qr{^recv_file failed: cannot replace \S+/round: Too many levels of symbolic links} }, 'round in a circle');
 };
 
+subtest 'a partial file' => sub {
+    my $partial = "$dir/disk.img.partial";
+    spew($target, $old);
+    chmod 0604, $target;
+    ok error_of(sub { download('source')->recv_file($target, replace => 1, partial => $partial, length => 7 << 20) }), 'a failure';
+    is slurp($target), $old, '... the old file stays';
+    is sha_file($partial), $sha, '... and so does what has come';
+    truncate $partial, 1 << 20;
+    my $st = download('source', offset => 1 << 20);
+    counts($st->recv_file($target, replace => 1, partial => $partial, offset => 1 << 20), (5 << 20), 0, 'the rest');
+    is sha_file($target), $sha, '... makes it whole';
+    is +(stat $target)[2] & 07777, 0604, '... with the old permissions';
+    is_deeply left_in($dir), ['disk.img'], '... and nothing beside it';
+    spew($partial, 'x' x (2 << 20));
+    download('source', offset => 10)->recv_file($target, replace => 1, partial => $partial, offset => 10);
+    is sha_file($target), sha('x' x 10 . substr $content, 10), 'what is behind the offset goes';
+    my $short = spew($partial, 'x');
+    $st = download('source');
+    error_is(sub { $st->recv_file($target, replace => 1, partial => $partial, offset => 2) },
+        { message => qr/: the file at hand is shorter than what it is said to have/ }, 'one that is shorter');
+    open my $other, '>', $partial or die "cannot write: $!";
+    flock $other, Fcntl::LOCK_EX() or die "flock: $!";
+    error_is(sub { $st->recv_file($target, replace => 1, partial => $partial) },
+        { message => qr/: another transfer writes to it/ }, 'one that another writes to');
+    close $other;
+    unlink $partial;
+    usable($st, $sha, 'the stream is as it was');
+    unlink $target;
+};
+
 subtest 'what is no file' => sub {
     error_is(sub { download('source')->recv_file($_->[0], replace => 1) },
         { code => 38, message => qr/^recv_file failed: cannot replace \Q$_->[0]\E: $_->[1]/ }, $_->[0])
-        for [$dir, 'Is a directory'], ["$dir/", 'Is a directory'], ['/dev/null', 'it is no ordinary file'], ["$dir/none/x", 'No such file'];
+        for [$dir, 'Is a directory'], ["$dir/", 'Is a directory'], (map { ["$dir/$_", 'Is a directory'] } 'new/', 'new/.', 'new//'), ['/dev/null', 'it is no ordinary file'], ["$dir/none/x", 'No such file'];
+    # Before anything is moved.
+    my $st = download('source');
+    ok error_of(sub { $st->recv_file("$dir/new/", replace => 1) }), 'a name that means a folder';
+    usable($st, $sha, '... leaves the stream as it was');
 };
 
 # Everything that can go wrong on the way.

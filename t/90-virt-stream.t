@@ -113,9 +113,9 @@ subtest 'what is not there' => sub {
     fails('a connection', [qw(-c nosuch:///x screenshot test -)], qr{cannot connect to nosuch:///x: \S});
     fails('a domain', [qw(-c test:///default screenshot tset -)], qr/no domain 'tset'; there is test/);
     fails('a pool', [qw(download sterams/source -)], qr/no storage pool 'sterams'; there is streams/);
-    fails('a volume', [qw(download streams/suorce -)], qr/no volume 'suorce' in pool 'streams'; there are .*\bsource\b/);
-    fails('a path', [qw(download /nowhere/at/all -)], qr{no volume '/nowhere/at/all': Storage volume not found});
-    fails('neither', [qw(download source -)], qr{a volume is a path or POOL/NAME, not 'source'});
+    fails('a volume', [qw(download streams/suorce -)], qr/no volume 'suorce' in pool 'streams'; there are .*\bsource\b.*; what is new there is seen after virsh pool-refresh streams/);
+    fails('a path', [qw(download /nowhere/at/all -)], qr{no volume '/nowhere/at/all': what is new in a pool is seen after virsh pool-refresh POOL});
+    fails('neither', [qw(download source -)], qr{a volume is a path, POOL/NAME or a key, or a name with --pool, not 'source'});
     fails('a folder', ['download', $source, "$dir/none/file"], qr{\Q$dir\E/none/file: .*No such file or directory});
     fails('a folder to upload', ['upload', $dir, $target], qr{cannot read \Q$dir\E: it is a directory});
     fails('a file', ['upload', "$dir/none", $target], qr{cannot read \Q$dir\E/none: No such file or directory});
@@ -127,16 +127,23 @@ subtest 'what is not there' => sub {
 
 subtest 'a command line that makes no sense' => sub {
     for ([[], qr/no command is given/], [['frob'], qr/there is no command 'frob'/], [[qw(download a)], qr/download takes VOLUME FILE/],
-        [[qw(console a b)], qr/console takes DOMAIN/], [['--frob'], qr/Unknown option: frob/], [['-c'], qr/requires an argument/]) {
+        [[qw(console a b)], qr/console takes DOMAIN/], [['--frob'], qr/unknown option: frob/], [['-c'], qr/option c requires an argument/],
+        [[qw(console --sparse a)], qr/console has no option --sparse/], [[qw(help frob)], qr/there is no command 'frob'/]) {
         my ($arguments, $like) = @$_;
         my $got = command($arguments);
         is_deeply [@$got{qw(status signal hang out)}], [2, 0, 0, ''], "@$arguments: status 2";
-        like $got->{err}, qr/$like.*\nUsage:\n/s, '... and why';
+        like $got->{err}, qr/\Avirt-stream: $like[^\n]*\nUsage:\n/s, '... and why';
     }
     my $got = command(['--help']);
     like $got->{out}, qr/\AUsage:\n.*--detect-zeroes.*\n\z/s, '--help' or diag explain $got;
     is_deeply [@$got{qw(status err)}], [0, ''], '... is no failure';
-    like command(['--version'])->{out}, qr/\Avirt-stream \Q$Sys::Virt::Stream::VERSION\E\n\z/, '--version';
+    like command([$_])->{out}, qr/\Avirt-stream \Q$Sys::Virt::Stream::VERSION\E\n\z/, $_ for '--version', '-V';
+    is command(['help'])->{out}, $got->{out}, 'help';
+    for my $command (qw(download upload screenshot console)) {
+        my $out = command(['help', $command])->{out};
+        like $out, qr/\A\s*\Q$command\E [A-Z]/, "help $command";
+        cmp_ok length $out, '<', length($got->{out}) / 2, '... and only that';
+    }
 };
 
 SKIP: {
@@ -148,7 +155,7 @@ SKIP: {
     my $limited = spew("$dir/limited.sh", qq{ulimit -f 1024; exec "\$@"\n});
     mkdir "$dir/limit" or die "mkdir: $!";
     my $got = command(['-c', $uri, 'download', $source, "$dir/limit/file"], through => ['sh', $limited]);
-    is $got->{err}, "virt-stream: cannot write $dir/limit/file: cannot write $dir/limit/file: File too large\n",
+    is $got->{err}, "virt-stream: cannot write $dir/limit/file: File too large\n",
         'a limit on the length of files' or diag explain $got;
     is_deeply [glob "$dir/limit/{.,}[!.]*"], [], '... no file is left';
 }
@@ -158,12 +165,12 @@ $daemon->volume('large', 1 << 30);
 sub half_way {
     my ($how) = @_;
     spew("$dir/kept/file", 'as it was');
-    my $run = StreamTest::Command->start(['-c', $uri, qw(download streams/large), "$dir/kept/file"]);
-    within(120, sub { grep { -s } glob "$dir/kept/.file*" }, 0) or diag 'it has not begun';
+    my $run = StreamTest::Command->start(['-c', $uri, qw(--no-sparse download streams/large), "$dir/kept/file"]);
+    within(120, sub { -s "$dir/kept/file.partial" }, 0) or diag 'it has not begun';
     $how->($run);
     my $got = $run->end;
     is slurp("$dir/kept/file"), 'as it was', '... the file stays';
-    is_deeply [glob "$dir/kept/.file*"], [], '... and no other is left';
+    is_deeply [glob "$dir/kept/file.*"], [], '... and no other is left';
     return $got;
 }
 mkdir "$dir/kept" or die "mkdir: $!";
@@ -174,7 +181,7 @@ for my $signal (sort keys %number) {
         $daemon->pause;
         kill $signal, $run->pid;
         # It is one that acts on it, with or without a daemon that answers.
-        within(120, sub { my @left = glob "$dir/kept/.file*"; !@left });
+        within(120, sub { my @left = glob "$dir/kept/file.*"; !@left });
         $daemon->resume;
     });
     is_deeply $got, { out => '', err => '', status => 0, signal => $number{$signal}, hang => 0 }, "$signal ends it"
@@ -182,7 +189,7 @@ for my $signal (sort keys %number) {
 }
 {
     my $got = half_way(sub { $daemon->kill });
-    like $got->{err}, qr/\Avirt-stream: cannot write \S+file: [^\n]+\n\z/, 'the daemon is killed: why';
+    like $got->{err}, qr{\Avirt-stream: cannot download streams/large: [^\n]+\n\z}, 'the daemon is killed: why';
     is $got->{status}, 1, '... status 1';
     $daemon->launch;
 }

@@ -21,7 +21,7 @@ sub fresh {
     return $name = $guest->get_name;
 }
 
-sub console { return StreamTest::Command->start(['-c', $daemon->uri, @{ $_[0] }, 'console', $name], @_[1 .. $#_]) }
+sub console { return StreamTest::Command->start(['-c', $daemon->uri, 'console', @{ $_[0] }, $name], @_[1 .. $#_]) }
 
 # Everything comes through as it is, each way.
 my $all = join '', map { chr } grep { $_ != 0x1d } 0 .. 255;
@@ -74,10 +74,11 @@ SKIP: {
         ok $guest->is_active, 'the guest goes on';
     };
 
-    for my $signal (sort keys %{ { INT => 2, TERM => 15, HUP => 1, QUIT => 3 } }) {
+    my %number = (INT => 2, TERM => 15, HUP => 1, QUIT => 3, USR1 => 10, USR2 => 12, ALRM => 14, VTALRM => 26, RTMIN => 34);
+    for my $signal (sort keys %number) {
         my $run = $begun->('-q');
-        kill $signal, $run->pid;
-        $restored->($run, $signal, signal => { INT => 2, TERM => 15, HUP => 1, QUIT => 3 }->{$signal});
+        kill $number{$signal}, $run->pid;
+        $restored->($run, $signal, signal => $number{$signal});
     }
 
     subtest 'stopped and continued' => sub {
@@ -119,8 +120,14 @@ SKIP: {
         my $second = console(['-q'], terminal => 80);
         my $got = $restored->($second, 'the second', status => 1);
         like $got->{seen}, qr/virt-stream: the console of \Q$name\E: .*console/, 'is refused';
-        $run->type("still\x1d");
-        $restored->($run, 'the first');
+        my $third = console([qw(-q --safe)], terminal => 80);
+        $restored->($third, 'a safe one', status => 1);
+        my $forced = console([qw(-q --force)], terminal => 80);
+        $restored->($run, 'the first, when another is forced', status => 1);
+        $forced->type('mine');
+        ok $forced->sees(qr/mine/), '... which goes on';
+        $forced->type("\x1d");
+        $restored->($forced, 'the other');
         fresh();
     };
 }
@@ -170,6 +177,34 @@ subtest 'input and output are pipes' => sub {
     is sha($out), sha("$says\x1d$long"), 'nothing more';
 };
 
+subtest 'a log' => sub {
+    fresh();
+    my $log = spew(scratch() . '/console.log', "before\n");
+    pipe my $reader, my $writer or die "pipe: $!";
+    $writer->autoflush(1);
+    my $run = console(['--log', $log], in => $reader);
+    close $reader;
+    ok connected(), 'it is there';
+    $guest->resume;
+    print {$writer} '?', $all;
+    ok within(120, sub { slurp($log) eq "before\n$says$all" }), 'what the guest says goes there, behind what there was'
+        or diag unpack 'H*', slurp($log);
+    $guest->destroy;
+    is $run->end->{out}, "$says$all", 'and to standard output';
+    fresh();
+    is console(['--log', scratch() . '/none/x'])->end->{err},
+        'virt-stream: cannot write ' . scratch() . "/none/x: No such file or directory\n", 'a folder that is not there';
+    SKIP: {
+        skip 'no full device here', 1 unless -c '/dev/full';
+        my $full = console([qw(--log /dev/full)], in => do { pipe my $in, $writer or die $!; $writer->autoflush(1); $in });
+        ok connected(), 'it is there';
+        $guest->resume;
+        print {$writer} '?';
+        is $full->end->{err}, "virt-stream: cannot write /dev/full: No space left on device\n", 'a full disk ends it';
+    }
+    $guest->destroy;
+};
+
 subtest 'no input' => sub {
     fresh();
     # Standard input has layers, which a console has no use of.
@@ -178,6 +213,34 @@ subtest 'no input' => sub {
     $guest->destroy;
     my $got = $run->end;
     is_deeply [@$got{qw(err status)}], ['', 0], '... and ends with the guest' or diag explain $got;
+};
+
+subtest 'which device' => sub {
+    fresh();
+    my $got = console([qw(--devname nosuch)])->end;
+    like $got->{err}, qr/\Avirt-stream: the console of \Q$name\E: [^\n]*nosuch[^\n]*\n\z/, 'one that is not there';
+    is $got->{status}, 1, '... status 1';
+    my ($alias) = $guest->get_xml_description =~ m{<serial .*?<alias name='([^']+)'}s;
+    my $run = console(['--devname', $alias]);
+    ok connected(), "$alias is";
+    $guest->destroy;
+    is $run->end->{status}, 0, '... status 0';
+};
+
+subtest 'standard descriptors that are closed' => sub {
+    fresh();
+    my $through = spew(scratch() . '/through.sh', 'exec "$@" <&-');
+    my $run = console([], through => ['sh', $through]);
+    ok connected(), 'no input: it is there';
+    $guest->resume;
+    Time::HiRes::sleep(1);
+    $guest->destroy;
+    my $got = $run->end;
+    is_deeply [@$got{qw(out err status)}], ['', '', 0], '... and types nothing';
+    fresh();
+    spew($through, 'exec "$@" >&-');
+    is console([], through => ['sh', $through])->end->{err}, "virt-stream: cannot write standard output: it is closed\n", 'no output';
+    $guest->destroy;
 };
 
 subtest 'a signal while it connects' => sub {

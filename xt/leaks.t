@@ -130,8 +130,22 @@ my %round = (
         $st->finish;
     },
     'a handle, closed' => sub { my $fh = down()->handle; () = <$fh>; close $fh or die $! },
-    'a handle, dropped' => sub { my $fh = up()->handle; print {$fh} 'x' },
-    'a handle that fails' => sub { my $fh = shot()->handle; print {$fh} 'x'; close $fh and die 'this should have failed' },
+    'a handle, dropped' => sub { no warnings 'io'; my $fh = up()->handle; print {$fh} 'x'; undef $fh },
+    'a handle, written to' => sub { my $fh = up()->handle; print {$fh} 'x', 'y'; syswrite $fh, 'z'; printf {$fh} '%s', 1; close $fh or die $! },
+    'a handle that fails' => sub {
+        my $st = up();
+        my $fh = $st->handle;
+        $st->abort;
+        print {$fh} 'x';
+        close $fh and die 'this should have failed';
+    },
+    'a handle opened as another' => sub { my $fh = shot()->handle; getc $fh; $fh->ungetc(1) for 1 .. 100; open $fh, '<', '/dev/null' or die $! },
+    'a handle under a signal handler that dies' => sub {
+        my $fh = $conn{local}->new_stream->handle;
+        local $SIG{USR1} = sub { die 'now' };
+        my $in = shot()->handle;
+        dies { kill USR1 => $$; my @all = <$in>; die 'later' };
+    },
     'a handle under XS code' => sub { my $fh = shot()->handle; Digest::SHA->new(1)->addfile($fh) },
     'a handle that fails under XS code' => sub { my $fh = $conn{local}->new_stream->handle; dies { Digest::SHA->new(1)->addfile($fh) } },
     'recv_file to a path' => sub { down()->recv_file("$dir/file", progress => sub { }) },

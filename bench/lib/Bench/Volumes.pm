@@ -36,7 +36,7 @@ sub start {
     # Data and holes by turns: for a plain download the holes are zeros, so it
     # takes the file's first half, for a sparse one all of it.
     $self->{down} = $daemon->pool_dir . '/down';
-    $self->{up} = $daemon->pool_dir . '/up';
+    $self->{$_} = $daemon->pool_dir . "/$_" for qw(up lines);
     my $section = join '', map { chr($_ % 251) } 1 .. $SECTION;
     open my $out, '>:raw', $self->{down} or die "$self->{down}: $!";
     for (my $at = 0; $at < 2 * $bytes; $at += 2 * $SECTION) {
@@ -46,12 +46,20 @@ sub start {
     $out->flush;
     truncate $out, 2 * $bytes or die "$self->{down}: $!";
     close $out or die "$self->{down}: $!";
-    open my $up, '>', $self->{up} or die "$self->{up}: $!";
-    close $up;
-    $daemon->own($self->{$_}, 0600) for qw(down up);
+    for my $empty (@$self{qw(up lines)}) {
+        open my $fh, '>', $empty or die "$empty: $!";
+        close $fh;
+    }
+    $daemon->own($self->{$_}, 0600) for qw(down up lines);
     Bench::Clients::ok('pool', Bench::Clients::dir() . '/client',
         $self->uri, 'pool', $daemon->pool_dir, 0);
     return $self;
+}
+
+# A volume of text.
+sub lines {
+    my ($self, $text) = @_;
+    return StreamTest::spew($self->{lines}, $text);
 }
 
 sub uri { return $_[0]{daemon}->uri }

@@ -345,7 +345,16 @@ How many of them lie in holes.
 
 How long it took, with a fraction.
 
+=item digest
+
+The digest that was asked for.
+
 =back
+
+In the place of the file there may be another stream: C<< $to->send_file($from) >> and
+C<< $from->recv_file($to) >> move all that C<$from> delivers, holes included, and finish both.
+A failure aborts both. The two belong on connections of their own: what one connection
+receives while it sends is kept in memory.
 
 =head2 Options
 
@@ -374,6 +383,16 @@ truncated. A file without positions, as a pipe, can't have one.
 Moves just as many bytes. A file or a stream that ends before is an error. Without it,
 all is moved up to the end: for an ordinary file the end that it has at the beginning.
 
+=item digest => 'sha256'
+
+Computes that digest of what is moved, a hole being as many zeroes, and returns it in
+hexadecimal digits: what C<sha256sum> says of the file. It takes the processor about a second
+for a GiB, also of a hole, where that has instructions for it.
+
+=item limit => $bytes
+
+Moves no more bytes in a second. Holes do not count.
+
 =item progress => $coderef
 
 C<< $coderef->($bytes, $holes, $total) >> is called about four times a second, and once at
@@ -388,10 +407,16 @@ C<recv_file> only: the file is on disk when the call returns.
 
 C<recv_file> with a path only: what stands there is replaced in one step when all has
 arrived and the stream has finished without an error. Until then, and on any failure, it
-stays as it is. The new file has the old one's permissions, and its owner where that is
-allowed; of a symbolic link the file that it leads to is replaced. Meanwhile there is a
-file F<.NAME.XXXXXX> in the same folder, which a failure removes; a signal that ends the
-process, with no handler set for it, leaves it there.
+stays as it is. The new file has the old one's permissions, extended attributes and access
+control lists, and its owner where that is allowed; of a symbolic link the file that it leads
+to is replaced. Meanwhile there is a file F<.NAME.XXXXXX> in the same folder, which a failure
+removes; a signal that ends the process, with no handler set for it, leaves it there.
+
+=item partial => $path
+
+With C<replace> only: the new file is this one meanwhile, in the same file system. A failure
+leaves it there, for another transfer to go on with: C<offset> then says how many of its bytes
+are right, and the stream has to begin behind them. No two transfers write to it at a time.
 
 =back
 

@@ -22,6 +22,7 @@ XS(plx_install)
     }
     for (i = 0; i < table->nconstants; i++)
         newCONSTSUB(stash, table->constants[i].name, newSViv((IV)table->constants[i].value));
+    plx_tied_boot(aTHX);
     Perl_xs_boot_epilog(aTHX_ ax);
 }
 

@@ -23,6 +23,10 @@
 #define PLX_MOST_ARGS 30 /* of any method; the table is checked for it */
 #define XSANY_OF(cv) (CvXSUBANY(cv).any_ptr)
 
+/* Share string buffers as perl's own assignments do: outside its core that has
+ * to be asked for. */
+#define PLX_SHARE (SV_NOSTEAL | SV_COW_SHARED_HASH_KEYS | SV_COW_OTHER_PVS)
+
 /* --- what C and Rust share: declared in shared.rs, too, and build.rs has the compiler
  * compare the two --- */
 
@@ -182,6 +186,7 @@ void plx_interpreter_init(void *perl);
 int plx_has_signal_handlers(void *perl);
 XS(plx_clone);
 XS(plx_dispatch);
+void plx_tied_boot(pTHX);
 
 /* data.c; only there is it known what hangs on an object. */
 extern MGVTBL plx_attached_vtbl;

@@ -1,10 +1,6 @@
 /* Scalars and objects. Nothing here runs code of the program's: what would is put off. */
 #include "plain.h"
 
-/* Share string buffers as perl's own assignments do: outside its core that has
- * to be asked for. */
-#define PLX_SHARE (SV_NOSTEAL | SV_COW_SHARED_HASH_KEYS | SV_COW_OTHER_PVS)
-
 SV *plx_inc(SV *sv) { return SvREFCNT_inc_simple_NN(sv); }
 
 int plx_shared(SV *sv) { return SvREFCNT(sv) > 1; }
@@ -315,25 +311,3 @@ plx_has_signal_handlers(void *perl)
 }
 
 int plx_signal_pending(void *perl) { dTHXa(perl); return PL_sig_pending != 0; }
-
-/* --- tied handles --- */
-
-/* Whether the Perl sub that calls us is a tied handle's READ under sysread, which Perl calls
- * for read alike. Its call_sv has put the operator's op on the savestack, last before the
- * sub began (since 5.24, contexts say where that is). */
-int
-plx_under_sysread(void *perl)
-{
-#ifdef CX_CUR
-    dTHXa(perl);
-    const PERL_CONTEXT *const sub = cxstack_ix >= 0 ? CX_CUR() : NULL;
-    const I32 saved = sub && CxTYPE(sub) == CXt_SUB ? sub->blk_oldsaveix : 0;
-    if (saved >= 2 && (PL_savestack[saved - 1].any_uv & SAVE_MASK) == SAVEt_OP) {
-        const OP *const op = (const OP *)PL_savestack[saved - 2].any_ptr;
-        return op && op->op_type == OP_SYSREAD;
-    }
-#else
-    PERL_UNUSED_VAR(perl);
-#endif
-    return 0;
-}

@@ -28,6 +28,34 @@ unsafe impl<E> Sync for Table<E> {}
 /// How a job is run: `plx_do_NAME`.
 pub type Do = unsafe extern "C" fn(*mut c_void, *mut Frame, *mut Job) -> Status;
 
+/// The layer of a filehandle: `plx_layer`; only ever behind a pointer.
+#[repr(C)]
+pub struct Layer {
+    _opaque: [u8; 0],
+}
+
+/// What Rust is asked for: `plx_layer_call`.
+pub const FILL: c_int = 0;
+pub const DRAIN: c_int = 1;
+pub const FINISH: c_int = 2;
+pub const ABANDON: c_int = 3;
+pub const KEEPS: c_int = 4;
+
+/// `PLX_FAILED`.
+pub const FAILED: c_longlong = -1;
+
+/// `plx_layer_entry`.
+pub type LayerEntry = unsafe extern "C" fn(
+    perl: *mut c_void,
+    frame: *mut Frame,
+    layer: *mut Layer,
+    object: *mut Sv,
+    call: c_int,
+    start: *mut c_char,
+    len: usize,
+    answer: *mut Answer,
+) -> c_longlong;
+
 extern "C" {
     // boot.c; its second argument is a table, which carries the type of its methods
     pub fn plx_hand_over(perl: *mut c_void, table: *const c_void);
@@ -36,6 +64,7 @@ extern "C" {
     pub fn plx_interpreter_init(perl: *mut c_void);
     pub fn plx_hold(perl: *mut c_void, holder: *mut Frame) -> *mut Frame;
     pub fn plx_has_left(frame: *const Frame) -> c_int;
+    pub fn plx_thrown(perl: *mut c_void, frame: *const Frame) -> *mut Sv;
     pub fn plx_call_back(
         perl: *mut c_void,
         holder: *mut *mut Frame,
@@ -74,6 +103,15 @@ extern "C" {
         runs_callbacks: c_int,
         guards: c_int,
     );
+
+    // layer.c
+    pub fn plx_layer_open(
+        perl: *mut c_void,
+        handle: *mut Sv,
+        object: *mut Sv,
+        entry: LayerEntry,
+    ) -> c_int;
+    pub fn plx_layer_put(layer: *mut Layer, bytes: *const c_char, len: usize);
 
     // data.c
     pub fn plx_inc(sv: *mut Sv) -> *mut Sv;
@@ -115,7 +153,6 @@ extern "C" {
     pub fn plx_clear_slot(object: *mut Sv);
     pub fn plx_has_signal_handlers(perl: *mut c_void) -> c_int;
     pub fn plx_signal_pending(perl: *mut c_void) -> c_int;
-    pub fn plx_under_sysread(perl: *mut c_void) -> c_int;
 
 }
 

@@ -332,6 +332,14 @@ plx_has_left(const plx_frame *frame)
     return frame && (frame->left != 0 || frame->thrown);
 }
 
+/* The exception that Perl code has left with, in a scalar of the caller's, or NULL. */
+SV *
+plx_thrown(void *perl, const plx_frame *frame)
+{
+    dTHXa(perl);
+    return frame && frame->left == 3 && frame->err ? newSVsv(frame->err) : NULL;
+}
+
 plx_frame **
 plx_holder(pTHX)
 {

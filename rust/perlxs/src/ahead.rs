@@ -41,8 +41,8 @@ impl Ahead {
             return &[];
         }
         // SAFETY: `ready` is a tail of `bytes` (set), from whose front alone something is
-        // taken; whoever changes `bytes` sets `ready` anew. The borrow ends in this
-        // module, before either.
+        // taken; whoever changes `bytes` sets `ready` anew. The slice is used in this
+        // module only, before either, or while `bytes` is borrowed (take).
         unsafe { slice::from_raw_parts(ready.next as *const u8, ready.left) }
     }
 
@@ -72,12 +72,17 @@ impl Ahead {
         Some(len)
     }
 
-    /// At most `most` of the bytes.
-    pub fn take(&self, most: usize) -> Vec<u8> {
+    /// Gives at most `most` of the bytes to `work`, which must not change what is here
+    /// (it panics then).
+    pub fn take<T>(&self, most: usize, work: impl FnOnce(&[u8]) -> T) -> T {
+        let borrowed = self.bytes.borrow();
         let rest = self.rest();
-        let taken = rest[..most.min(rest.len())].to_vec();
-        self.advance(taken.len());
-        taken
+        let taken = &rest[..most.min(rest.len())];
+        let result = work(taken);
+        let len = taken.len();
+        drop(borrowed);
+        self.advance(len);
+        result
     }
 
     /// Keeps `bytes` for the next to ask, before what is there.

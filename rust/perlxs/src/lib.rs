@@ -11,6 +11,7 @@ mod ahead;
 mod error;
 mod file;
 mod handler;
+mod layer;
 mod object;
 mod perl;
 mod plain;
@@ -24,6 +25,7 @@ pub use ahead::Ahead;
 pub use error::Error;
 pub use file::{Filehandle, Named};
 pub use handler::{Handler, Returned};
+pub use layer::{Layer, Refused};
 pub use object::{Attach, Object};
 pub use perl::{Interpreter, Perl, Quiet, Woken};
 #[doc(hidden)]

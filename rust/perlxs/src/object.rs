@@ -59,15 +59,22 @@ pub struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
+    /// # Safety
+    /// `raw` is a blessed scalar, which is alive for `'a`.
+    pub(crate) unsafe fn from_raw(raw: *mut sys::Sv) -> Object<'a> {
+        Object {
+            raw,
+            life: PhantomData,
+        }
+    }
+
     /// None where `arg` is no reference to a blessed scalar.
     pub fn of(perl: &mut Perl, arg: Arg<'a>) -> Result<Option<Object<'a>>, Error> {
         arg.get_magic(perl)?;
         // SAFETY: the scalar is alive for 'a.
         let raw = unsafe { sys::plx_object(arg.raw()) };
-        Ok((!raw.is_null()).then_some(Object {
-            raw,
-            life: PhantomData,
-        }))
+        // SAFETY: what C has found is such a scalar.
+        Ok((!raw.is_null()).then(|| unsafe { Object::from_raw(raw) }))
     }
 
     /// The integer it holds, which nobody has vouched for; 0 where it holds none.

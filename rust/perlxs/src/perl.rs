@@ -1,6 +1,6 @@
 //! The interpreter.
 
-use crate::Error;
+use crate::{Error, Sv};
 use perl_sys as sys;
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -83,10 +83,13 @@ impl Perl {
         unsafe { sys::plx_signal_pending(self.raw) != 0 }
     }
 
-    /// Whether the calling sub is a tied handle's READ that sysread has called.
-    pub fn under_sysread(&self) -> bool {
-        // SAFETY: `raw` is the running interpreter (from_raw).
-        unsafe { sys::plx_under_sysread(self.raw) != 0 }
+    /// What Perl code has left with: see [`Error::Left`].
+    pub fn thrown(&self) -> Option<Sv> {
+        // SAFETY: our own frame, or null; the new scalar's count becomes ours.
+        unsafe {
+            let thrown = sys::plx_thrown(self.raw, self.frame);
+            (!thrown.is_null()).then(|| Sv::owned(self, thrown))
+        }
     }
 
     /// Runs the handlers of signals that have arrived.

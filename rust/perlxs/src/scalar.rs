@@ -239,7 +239,7 @@ impl<'a> Arg<'a> {
     }
 
     /// `$self = $value`, with all that an assignment does.
-    pub fn assign(self, perl: &mut Perl, value: Sv) -> Result<(), Error> {
+    pub fn assign(self, perl: &mut Perl, value: &Sv) -> Result<(), Error> {
         let mut job = self.job(perl);
         job.raw.value = value.raw;
         job.run(sys::plx_do_assign)

@@ -1,10 +1,12 @@
-//! The system's calls on files that the standard library lacks: holes, and calls
-//! that a signal may interrupt. It knows neither Perl nor libvirt.
+//! The system's calls on files that the standard library lacks: holes, extended
+//! attributes, and calls that a signal may interrupt. It knows neither Perl nor libvirt.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod attributes;
 mod holes;
 
+pub use attributes::copy_attributes;
 pub use holes::{data_from, hole_from, punch};
 
 use libc::c_int;
@@ -93,6 +95,18 @@ pub fn blocking<T>(file: &File, writes: bool, done: Result<T>) -> Result<T> {
 pub fn give(file: &File, uid: u32, gid: u32) -> Result<()> {
     // SAFETY: the descriptor is open as long as `file` lives.
     check(unsafe { libc::fchown(file.as_raw_fd(), uid, gid) }).map(drop)
+}
+
+/// Keeps others from locking the file, as long as it is open; an error where another has.
+pub fn lock(file: &File) -> Result<()> {
+    // SAFETY: the descriptor is open as long as `file` lives.
+    match check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Error::new(
+            ErrorKind::Other,
+            "another transfer writes to it",
+        )),
+        locked => locked.map(drop),
+    }
 }
 
 /// What kind of file it is.

@@ -58,9 +58,8 @@ perlxs::table! {
         update_callback ("$$")    ("st, events")                                 2..=2 => events::update_callback;
         remove_callback ("$")     ("st")                                         1..=1 => events::remove_callback;
 
-        _check_blocking ("$")     ("st")                                         1..=1 => handle::check_blocking;
-        _abandon        ("$")     ("st")                                         1..=1 => handle::abandon;
-        _under_sysread  ("")      ("")                                           0..=0 => handle::under_sysread;
+        _open_handle    ("$$")    ("st, glob")                                   2..=2 => handle::open;
+        _handle_error   ("$")     ("object")                                     1..=1 => handle::error;
         _surround       ("")      ("")                                           0..=0 => around::surround;
         _release_callbacks ("")   ("")                                           0..=0 => events::release_all;
     }

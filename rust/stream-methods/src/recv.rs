@@ -50,16 +50,20 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
             other => return Ok(Answer::Int(count(other))),
         }
     }
-    let bytes = state.unread().take(want);
-    if bytes.is_empty() {
+    let (value, len) = state
+        .unread()
+        .take(want, |bytes| (Sv::bytes(perl, bytes), bytes.len()));
+    if len == 0 {
         return Ok(Answer::Int(0)); // none were asked for
     }
-    let value = Sv::bytes(perl, &bytes);
-    if let Err(error) = data.assign(perl, value) {
-        state.unread().put_back(&bytes);
+    if let Err(error) = data.assign(perl, &value) {
+        // The next call delivers what this scalar could not take.
+        if let Some(bytes) = value.as_arg().plain_bytes(&perl.quiet()) {
+            state.unread().put_back(bytes);
+        }
         return Err(error);
     }
-    Ok(Answer::Int(bytes.len() as i64))
+    Ok(Answer::Int(len as i64))
 }
 
 /// The same for a plain call: straight into the scalar's own buffer. (What was received
@@ -127,7 +131,9 @@ pub fn blocks(
 ) -> Result<(Received, Vec<u8>), Error> {
     buffer.clear();
     if !state.unread().is_empty() {
-        buffer = state.unread().take(want);
+        state
+            .unread()
+            .take(want, |bytes| buffer.extend_from_slice(bytes));
         return Ok((Received::Data(buffer.len()), buffer));
     }
     state.may_receive().map_err(|e| exception(perl, e))?;

@@ -7,41 +7,47 @@ use IO::Handle ();
 use IO::Seekable ();
 use Symbol ();
 use Sys::Virt::Stream ();
-use Sys::Virt::Stream::Handle::Tied ();
 
 # What Perl makes of a file or a pipe has the methods of both.
 our @ISA = ('IO::Handle', 'IO::Seekable');
 
-# Two ways into one object: Perl's own operators go by the tie, XS code that takes a handle by
-# the layer. The tie is what can sysread and knows where a line ends without a call for each byte.
 sub new {
     my ($class, $stream) = @_;
-    Sys::Virt::Stream::_check_blocking($stream);
     my $self = bless Symbol::gensym(), $class;
-    my $tied = Sys::Virt::Stream::Handle::Tied->new($stream);
-    local $Sys::Virt::Stream::Handle::Layer::pushed = $tied;
-    local $!;
-    # Perl takes the layer off before the program's last objects go; something has to be below.
-    open $self, '+<', \my $nothing and CORE::binmode $self, ':via(Sys::Virt::Stream::Handle::Layer)'
-        or die "a handle cannot be opened: $!\n";
-    tie *$self, ref $tied, $tied;
+    Sys::Virt::Stream::_open_handle($stream, $self);
     return $self;
 }
 
-sub DESTROY {
-    my $tied = tied *{ $_[0] } or return;
-    $tied->{dropped} = 1;
-    return;
-}
-
-sub stream_error { return tied(*{ $_[0] })->error }
-
-# Everything is sent at once.
-sub autoflush { return 1 }
+# What stands behind a handle is in the scalar of its glob, and stays there when it is closed.
+sub stream_error { return Sys::Virt::Stream::_handle_error(${ *{ $_[0] } }) }
 
 sub binmode {
     my ($self, $layer) = @_;
     return CORE::binmode $self, $layer // ':raw';
+}
+
+# What Perl's operators call of a handle, as far as it has not the data itself: that is C's.
+package Sys::Virt::Stream::Handle::Tied;
+
+use Errno qw(EINVAL ESPIPE);
+
+sub FILENO { return -1 }
+sub TELL   { return -1 }
+sub SEEK   { $! = ESPIPE; return '' }
+
+# Bytes are all there is to have.
+sub BINMODE {
+    my ($self, $layer) = @_;
+    return 1 if ($layer // ':raw') =~ /\A[\s:]*(?:raw|bytes)?[\s:]*\z/;
+    $! = EINVAL;
+    return '';
+}
+
+# An ordinary handle from now on.
+sub OPEN {
+    my ($self, $mode, @rest) = @_;
+    my $io = $self->_let_go or return;
+    return @rest ? open *$io, $mode, @rest : open *$io, $mode;
 }
 
 1;
@@ -75,9 +81,15 @@ All of Perl's operators for handles work on it, with C<$/>, C<$,>, C<$\> and
 C<$.> as anywhere: C<< <$fh> >>, C<read>, C<sysread>, C<getc>, C<eof>,
 C<print>, C<printf>, C<say>, C<syswrite>, C<binmode>, C<close>, C<fileno>, and
 the methods of L<IO::Handle> and L<IO::Seekable>. It is a handle to XS code as
-well. What arrives is kept until it is read; what is printed is sent at once.
-C<sysread> returns what has arrived, C<read> waits for all it was asked for, or
-the end. C<eof> waits for a byte or the end, as on a terminal, and loses none.
+well. What arrives is kept until it is read. C<sysread> returns what has
+arrived, C<read> waits for all it was asked for, or the end. C<eof> waits for a
+byte or the end, as on a terminal, and loses none.
+
+What is printed to a stream that was opened for an upload is buffered, as for a
+file: it is sent when there are 64 KiB of it, at C<close>, C<flush> or
+C<syswrite>, before a C<fork> or C<system>, and at once after C<$|> or
+C<autoflush>. Any other stream (a console, a channel) is sent each C<print> at
+once, as a socket is.
 
 The program may go on using the stream itself, but for what has been received
 already. Handle and stream may be dropped in any order.
@@ -86,8 +98,14 @@ already. Handle and stream may be dropped in any order.
 
 Where the stream fails, a read or a write returns undef (C<print> false) and
 C<$!> is EIO, as of any handle; the stream is aborted then. An incomplete line
-or block is not returned. XS code can't be told of a failure by a layer, so
-there the exception itself comes out.
+or block is not returned. XS code that reads may not look at C<$!>, so the
+exception itself comes out there.
+
+What is buffered can fail only when it is sent: the error comes at a later
+C<print>, or at C<close>, as on a full disk.
+
+Reading from an upload, or printing to a download, fails with EBADF and changes
+nothing.
 
 =over 4
 
@@ -106,7 +124,13 @@ threw. Undef where nothing failed.
 A signal handler that dies during a read or a write ends it with its exception,
 and the stream is lost, as with the calls of the stream.
 
-A handle that is dropped before it is closed aborts the stream.
+A handle that is dropped before it is closed aborts its stream, also at the end
+of the program and when it is opened as something else. What was printed may or
+may not have arrived by then. Perl warns of that (category C<io>) where anything
+was printed to an upload.
+
+A child of C<fork> can neither use the handle nor send what its parent has
+printed: C<$!> is EBADF there.
 
 Printing a character over 255 is an exception, and nothing is sent.
 

@@ -1,28 +1,30 @@
 //! `recv_file` and `send_file`: whole files, with no Perl code for a chunk.
 
 mod blocks;
+mod digest;
 mod named;
 mod options;
 mod progress;
 mod replace;
 mod source;
 mod target;
+mod wire;
 
-use self::blocks::{Blocks, Run};
+use self::blocks::Blocks;
 use self::options::{Method, Options, RECV_FILE, SEND_FILE};
 use self::progress::Progress;
 use self::source::{Section, Source};
 use self::target::Target;
+use self::wire::{put, Sink, Wire};
 use crate::errors::exception;
 use crate::handlers::nonblocking;
 use crate::life;
 use crate::phase::{End, Step};
 use crate::recv;
-use crate::send;
-use crate::state::{stream_behind, State};
+use crate::state::{recognise, stream_behind, State};
 use crate::transfer;
 use libvirt::{Call, Received, CHUNK};
-use perlxs::{Answer, Args, Error, Perl};
+use perlxs::{Answer, Arg, Args, Error, Object, Perl};
 use std::rc::Rc;
 
 /// The stream and the options of a call, which must be right before a file is opened.
@@ -50,10 +52,14 @@ fn finish(perl: &mut Perl, state: &State) -> Result<(), Error> {
 /// `recv_file(stref, target, ...)`
 pub fn recv_file(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let (state, mut options) = begin(perl, args, &RECV_FILE, Call::RecvAll)?;
+    if let Some(to) = other_stream(perl, &RECV_FILE, args.get(1), &state, &options)? {
+        return copy(perl, &RECV_FILE, state, to, options);
+    }
     let mut target = Target::open(perl, args.get(1), &options)?;
-    let mut progress = Progress::new(options.progress.take(), options.length);
+    let mut progress = Progress::new(options.length, &mut options);
     transfer::run(perl, state, |perl, state| {
-        let received = receive(perl, state, &options, &mut target, &mut progress);
+        let (to, told) = (&mut target, &mut progress);
+        let received = receive(perl, &RECV_FILE, state, &options, to, told);
         let left = target.leave(perl);
         received.and(left)?;
         finish(perl, state)
@@ -65,9 +71,10 @@ pub fn recv_file(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 
 fn receive(
     perl: &mut Perl,
+    method: &Method,
     state: &State,
     options: &Options,
-    target: &mut Target,
+    target: &mut impl Sink,
     progress: &mut Progress,
 ) -> Result<(), Error> {
     let flags = match options.sparse {
@@ -90,7 +97,7 @@ fn receive(
         match got {
             Received::Data(0) => break,
             Received::Data(len) => {
-                progress.bytes += len as u64;
+                progress.data(&bytes[..len]);
                 match &mut blocks {
                     Some(blocks) => {
                         blocks.feed(&bytes, &mut |run| put(perl, target, progress, run))?
@@ -106,7 +113,7 @@ fn receive(
                     blocks.skip(length);
                 }
                 while length > 0 {
-                    let now = target.stride(length);
+                    let now = progress.stride(target.stride(length));
                     target.skip(perl, now)?;
                     progress.hole(now);
                     progress.step(perl)?;
@@ -115,7 +122,7 @@ fn receive(
             }
             // A stream made elsewhere: only now it shows.
             Received::WouldBlock => {
-                return Err(nonblocking(perl, RECV_FILE.name()));
+                return Err(nonblocking(perl, method.name()));
             }
         }
         progress.step(perl)?;
@@ -130,25 +137,10 @@ fn receive(
                 "the stream has ended after {} of {} bytes",
                 progress.bytes, length
             );
-            let error = libvirt::Error::handler(RECV_FILE.name(), why.as_bytes());
+            let error = libvirt::Error::handler(method.name(), why.as_bytes());
             Err(exception(perl, error))
         }
         _ => target.complete(perl),
-    }
-}
-
-fn put(
-    perl: &mut Perl,
-    target: &mut Target,
-    progress: &mut Progress,
-    run: Run<'_>,
-) -> Result<(), Error> {
-    match run {
-        Run::Data(bytes) => target.write(perl, bytes),
-        Run::Hole(length) => {
-            progress.holes += length;
-            target.skip(perl, length)
-        }
     }
 }
 
@@ -159,12 +151,16 @@ pub fn send_file(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         let why = "detect_zeroes needs sparse, since only a sparse stream has holes";
         return Err(SEND_FILE.misuse(why));
     }
+    if let Some(from) = other_stream(perl, &SEND_FILE, args.get(1), &state, &options)? {
+        return copy(perl, &SEND_FILE, from, state, options);
+    }
     let mut source = Source::open(perl, args.get(1), &options)?;
-    let mut progress = Progress::new(options.progress.take(), source.total());
+    let mut progress = Progress::new(source.total(), &mut options);
     transfer::run(perl, state, |perl, state| {
         let sent = put_all(perl, state, &options, &mut source, &mut progress);
         let left = source.leave(perl);
         sent.and(left)?;
+        progress.total = source.total();
         finish(perl, state)
     })?;
     progress.tell(perl)?;
@@ -181,7 +177,7 @@ fn put_all(
     let mut blocks = options
         .detect_zeroes
         .then(|| Blocks::new(source.position()));
-    let mut wire = Wire { state, hole: 0 };
+    let mut wire = Wire::new(state);
     let mut buffer = Vec::new();
     buffer
         .try_reserve_exact(CHUNK)
@@ -194,13 +190,14 @@ fn put_all(
                 None => break,
                 Some(Section::Data(length)) => length,
                 Some(Section::Hole(length)) => {
+                    let length = progress.stride(length);
                     if let Some(blocks) = &mut blocks {
-                        blocks.flush(&mut |run| wire.put(perl, progress, run))?;
+                        blocks.flush(&mut |run| put(perl, &mut wire, progress, run))?;
                         blocks.skip(length);
                     }
                     source.skip(length);
                     progress.hole(length);
-                    wire.hole += length;
+                    wire.skip(perl, length)?;
                     progress.step(perl)?;
                     continue;
                 }
@@ -210,51 +207,59 @@ fn put_all(
         if count == 0 {
             break;
         }
-        progress.bytes += count as u64;
         let bytes = &buffer[..count];
+        progress.data(bytes);
         match &mut blocks {
-            Some(blocks) => blocks.feed(bytes, &mut |run| wire.put(perl, progress, run))?,
-            None => wire.send(perl, bytes)?,
+            Some(blocks) => blocks.feed(bytes, &mut |run| put(perl, &mut wire, progress, run))?,
+            None => wire.write(perl, bytes)?,
         }
         progress.step(perl)?;
     }
     if let Some(blocks) = &mut blocks {
-        blocks.flush(&mut |run| wire.put(perl, progress, run))?;
+        blocks.flush(&mut |run| put(perl, &mut wire, progress, run))?;
     }
-    wire.place_hole(perl)
+    wire.complete(perl)
 }
 
-/// The stream that is sent to, and the hole that may not be over yet.
-struct Wire<'s> {
-    state: &'s State,
-    hole: u64,
+/// The stream that stands in the place of a file, if it is one.
+fn other_stream(
+    perl: &mut Perl,
+    method: &Method,
+    arg: Arg<'_>,
+    one: &Rc<State>,
+    options: &Options,
+) -> Result<Option<Rc<State>>, Error> {
+    let other = match Object::of(perl, arg)?.and_then(|object| recognise(perl, object)) {
+        Some(other) => other,
+        None => return Ok(None),
+    };
+    options.check_for_stream(method)?;
+    if Rc::ptr_eq(one, &other) {
+        return Err(method.misuse("a stream has no use of itself"));
+    }
+    if other.is_nonblocking() {
+        return Err(nonblocking(perl, method.name()));
+    }
+    Ok(Some(other))
 }
 
-impl Wire<'_> {
-    fn put(&mut self, perl: &mut Perl, progress: &mut Progress, run: Run<'_>) -> Result<(), Error> {
-        match run {
-            Run::Data(bytes) => self.send(perl, bytes),
-            Run::Hole(length) => {
-                progress.holes += length;
-                self.hole += length;
-                Ok(())
-            }
-        }
-    }
-
-    fn send(&mut self, perl: &mut Perl, bytes: &[u8]) -> Result<(), Error> {
-        self.place_hole(perl)?;
-        if !send::whole(perl, self.state, bytes)? {
-            return Err(nonblocking(perl, SEND_FILE.name()));
-        }
-        Ok(())
-    }
-
-    fn place_hole(&mut self, perl: &mut Perl) -> Result<(), Error> {
-        let length = std::mem::take(&mut self.hole) as i64;
-        if length > 0 {
-            send::hole(perl, self.state, length, 0)?;
-        }
-        Ok(())
-    }
+/// From one stream to another: both are finished, or both are aborted.
+fn copy(
+    perl: &mut Perl,
+    method: &Method,
+    from: Rc<State>,
+    to: Rc<State>,
+    mut options: Options,
+) -> Result<Answer, Error> {
+    let mut progress = Progress::new(options.length, &mut options);
+    transfer::run(perl, from, |perl, from| {
+        transfer::run(perl, to, |perl, to| {
+            let mut wire = Wire::new(to);
+            receive(perl, method, from, &options, &mut wire, &mut progress)?;
+            finish(perl, from)?;
+            finish(perl, to)
+        })
+    })?;
+    progress.tell(perl)?;
+    Ok(progress.answer(perl))
 }

@@ -1,5 +1,6 @@
 //! The options of `recv_file` and `send_file`.
 
+use crate::file::digest::NAMES;
 use perlxs::{Arg, Args, Error, Handler, Perl};
 use std::ffi::CStr;
 
@@ -13,8 +14,11 @@ pub static RECV_FILE: Method = Method {
     name: b"recv_file\0",
     options: &[
         "detect_zeroes",
+        "digest",
         "length",
+        "limit",
         "offset",
+        "partial",
         "progress",
         "replace",
         "sparse",
@@ -24,7 +28,15 @@ pub static RECV_FILE: Method = Method {
 
 pub static SEND_FILE: Method = Method {
     name: b"send_file\0",
-    options: &["detect_zeroes", "length", "offset", "progress", "sparse"],
+    options: &[
+        "detect_zeroes",
+        "digest",
+        "length",
+        "limit",
+        "offset",
+        "progress",
+        "sparse",
+    ],
 };
 
 impl Method {
@@ -46,8 +58,11 @@ impl Method {
 #[derive(Default)]
 pub struct Options {
     pub detect_zeroes: bool,
+    pub digest: bool,
     pub length: Option<u64>,
+    pub limit: Option<u64>,
     pub offset: Option<u64>,
+    pub partial: Option<Vec<u8>>,
     pub progress: Option<Handler>,
     pub replace: bool,
     pub sparse: bool,
@@ -55,6 +70,20 @@ pub struct Options {
 }
 
 impl Options {
+    /// Refuses what a stream has no use of, in the place of a file.
+    pub fn check_for_stream(&self, method: &Method) -> Result<(), Error> {
+        let given = [
+            ("offset", self.offset.is_some()),
+            ("partial", self.partial.is_some()),
+            ("replace", self.replace),
+            ("sync", self.sync),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(method.misuse(&format!("a stream has no {}", name))),
+            None => Ok(()),
+        }
+    }
+
     /// Reads pairs of a name and a value, of which the last of a name counts.
     pub fn read(perl: &mut Perl, method: &Method, args: Args<'_>) -> Result<Options, Error> {
         let mut options = Options::default();
@@ -86,8 +115,19 @@ impl Options {
     ) -> Result<(), Error> {
         match name {
             "detect_zeroes" => self.detect_zeroes = value.truth(perl)?,
+            "digest" => self.digest = digest(perl, method, value)?,
             "length" => self.length = size(perl, method, name, value)?,
+            "limit" => {
+                self.limit = size(perl, method, name, value)?;
+                if self.limit == Some(0) {
+                    return Err(method.misuse("a limit of 0 lets nothing through"));
+                }
+            }
             "offset" => self.offset = size(perl, method, name, value)?,
+            "partial" => {
+                let path = value.bytes(perl, method.c_name())?;
+                self.partial = path.map(|bytes| bytes.to_vec());
+            }
             "replace" => self.replace = value.truth(perl)?,
             "sparse" => self.sparse = value.truth(perl)?,
             "sync" => self.sync = value.truth(perl)?,
@@ -100,6 +140,16 @@ impl Options {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a digest is wanted.
+fn digest(perl: &mut Perl, method: &Method, value: Arg<'_>) -> Result<bool, Error> {
+    let name = value.bytes(perl, method.c_name())?;
+    match name.as_deref() {
+        None => Ok(false),
+        Some(name) if NAMES.iter().any(|known| known.as_bytes() == name) => Ok(true),
+        Some(_) => Err(method.misuse(&format!("digest is none of: {}", NAMES.join(", ")))),
     }
 }
 

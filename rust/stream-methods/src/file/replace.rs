@@ -48,9 +48,35 @@ pub struct Replacement {
 
 impl Replacement {
     /// Makes the new file, beside the one that a symbolic link may lead to, with that
-    /// one's permissions, and its owner where that is allowed.
+    /// one's permissions and attributes, and its owner where that is allowed.
     pub fn new(path: &Path) -> Result<(Replacement, File)> {
+        Replacement::made(path, beside)
+    }
+
+    /// The same with a file at `partial`, of which the first `from` bytes are there
+    /// already. It stays if the transfer fails.
+    pub fn by(path: &Path, partial: &Path, from: u64) -> Result<(Replacement, File)> {
+        Replacement::made(path, |_, mode| {
+            let file = locked(partial, mode)?;
+            if file.metadata()?.size() < from {
+                let why = "the file at hand is shorter than what it is said to have";
+                return Err(Error::new(ErrorKind::Other, why));
+            }
+            file.set_len(from)?;
+            let mut temporary = Provisional::new(partial);
+            temporary.kept = true;
+            Ok((temporary, file))
+        })
+    }
+
+    fn made(
+        path: &Path,
+        make: impl FnOnce(&Path, u32) -> Result<(Provisional, File)>,
+    ) -> Result<(Replacement, File)> {
         let path = behind_links(path)?;
+        if names_a_folder(&path) {
+            return Err(sparse_files::is_a_directory());
+        }
         let old = match fs::metadata(&path) {
             Ok(old) => Some(old),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -64,10 +90,11 @@ impl Replacement {
             return Err(Error::new(ErrorKind::Other, why));
         }
         let mode = if old.is_some() { 0o600 } else { 0o666 };
-        let (temporary, file) = beside(&path, mode)?;
+        let (temporary, file) = make(&path, mode)?;
         if let Some(old) = old {
             let _ = sparse_files::give(&file, old.uid(), old.gid()); // root's to do
             file.set_permissions(Permissions::from_mode(old.mode() & 0o777))?;
+            sparse_files::copy_attributes(&path, &file)?;
         }
         Ok((Replacement { temporary, path }, file))
     }
@@ -96,6 +123,12 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Whether a path means a folder, whatever stands there. `Path` itself drops such ends.
+fn names_a_folder(path: &Path) -> bool {
+    let path = path.as_os_str().as_bytes();
+    path.ends_with(b"/") || path.ends_with(b"/.")
+}
+
 /// What a symbolic link leads to, whether it is there or not.
 fn behind_links(path: &Path) -> Result<PathBuf> {
     const MOST: usize = 40; // as the system itself
@@ -107,6 +140,23 @@ fn behind_links(path: &Path) -> Result<PathBuf> {
         }
     }
     Err(sparse_files::too_many_links())
+}
+
+/// The file at `path`, made if need be, which no other transfer writes to.
+fn locked(path: &Path, mode: u32) -> Result<File> {
+    loop {
+        let file = sparse_files::open(path, Open::Make(mode))?;
+        sparse_files::lock(&file)?;
+        // Whoever had it may have given it its name meanwhile.
+        match fs::symlink_metadata(path) {
+            Ok(there) if there.ino() == file.metadata()?.ino() => return Ok(file),
+            Ok(there) if !there.is_file() => {
+                let why = "what is to become the new file is no ordinary one";
+                return Err(Error::new(ErrorKind::Other, why));
+            }
+            _ => (),
+        }
+    }
 }
 
 /// A new file `.NAME.XXXXXX` in the same folder, with a name that nothing there has.
@@ -152,6 +202,16 @@ mod tests {
         assert!(made.to_str().unwrap().starts_with(".disk.img."));
         assert_eq!(made.len(), name.len() + 8);
         assert_ne!(made, hidden(name));
+    }
+
+    #[test]
+    fn some_paths_mean_folders() {
+        for folder in ["/a/", "/a/.", "/", "a//"] {
+            assert!(names_a_folder(Path::new(folder)), "{}", folder);
+        }
+        for file in ["/a/b", "/a/.b", "/a/b."] {
+            assert!(!names_a_folder(Path::new(file)), "{}", file);
+        }
     }
 
     #[test]

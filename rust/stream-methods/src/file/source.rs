@@ -19,6 +19,8 @@ pub struct Source {
     at: u64,
     /// Where the transfer ends, where that is known.
     end: Option<u64>,
+    /// The program has said how long it is.
+    is_asked: bool,
     /// What Perl had read of a pipe already.
     unread: Vec<u8>,
     /// The file's system keeps account of its holes, as far as is known.
@@ -67,6 +69,7 @@ impl Source {
             start,
             at: start,
             end,
+            is_asked: options.length.is_some(),
             unread,
             tells_holes: size.is_some(),
             by_blocks: options.detect_zeroes,
@@ -161,10 +164,21 @@ impl Source {
             })?
         };
         if count == 0 && self.end.is_some() {
-            return Err(self.ended(perl));
+            if self.is_asked || !self.claims_too_much(perl)? {
+                return Err(self.ended(perl));
+            }
+            self.end = Some(self.at);
         }
         self.at += count as u64;
         Ok(count)
+    }
+
+    /// The file still claims to be as long as it was, and has no more to read: it is one
+    /// of the kernel's own, whose size says nothing.
+    fn claims_too_much(&mut self, perl: &mut Perl) -> Result<bool, Error> {
+        let (label, file) = (&self.opened.label, &self.opened.file);
+        let about = label.attempt(perl, "read", || sparse_files::about(file))?;
+        Ok(about.kind == Kind::Regular && Some(about.size) >= self.end)
     }
 
     /// The file has ended before the end that it was to have.

@@ -3,6 +3,7 @@
 use crate::file::named::{patiently, Label, Opened};
 use crate::file::options::{Options, RECV_FILE};
 use crate::file::replace::{Provisional, Replacement};
+use crate::file::wire::Sink;
 use perlxs::{Arg, Error, Perl};
 use sparse_files::{Kind, Open};
 use std::ffi::OsStr;
@@ -42,15 +43,24 @@ impl Target {
     pub fn open(perl: &mut Perl, arg: Arg<'_>, options: &Options) -> Result<Target, Error> {
         let (mut start, mut replacement) = (Start::Nothing, None);
         let opened = Opened::new(perl, &RECV_FILE, arg, true, |perl, path, label| {
-            let path = Path::new(OsStr::from_bytes(path));
+            let path = as_path(path);
             if options.replace {
-                if options.offset.is_some() {
+                let partial = options.partial.as_deref().map(as_path);
+                if options.offset.is_some() && partial.is_none() {
                     let why = "a file that replaces another has no use of an offset";
                     return Err(RECV_FILE.misuse(why));
                 }
-                let (new, file) = label.attempt(perl, "replace", || Replacement::new(path))?;
+                let from = options.offset.unwrap_or_default();
+                let new = || match partial {
+                    Some(partial) => Replacement::by(path, partial, from),
+                    None => Replacement::new(path),
+                };
+                let (new, file) = label.attempt(perl, "replace", new)?;
                 replacement = Some(new);
                 return Ok(file);
+            }
+            if options.partial.is_some() {
+                return Err(RECV_FILE.misuse("partial needs replace"));
             }
             let (file, made) = open_or_make(perl, path, label)?;
             start = match made {
@@ -81,11 +91,6 @@ impl Target {
         })
     }
 
-    /// Where in the file the transfer begins.
-    pub fn position(&self) -> u64 {
-        self.at
-    }
-
     /// Something has come, or the end: the transfer is one.
     fn begin(&mut self, perl: &mut Perl) -> Result<(), Error> {
         match std::mem::replace(&mut self.start, Start::Nothing) {
@@ -97,31 +102,6 @@ impl Target {
             }
             _ => (),
         }
-        Ok(())
-    }
-
-    pub fn write(&mut self, perl: &mut Perl, bytes: &[u8]) -> Result<(), Error> {
-        self.begin(perl)?;
-        self.place_hole(perl)?;
-        self.put(perl, bytes)
-    }
-
-    /// How much of a hole to pass over at a time: where it has to be written, no more
-    /// than of other bytes.
-    pub fn stride(&self, length: u64) -> u64 {
-        match self.opened.has_positions() {
-            true => length,
-            false => length.min(libvirt::BLOCK as u64),
-        }
-    }
-
-    /// A hole of `length` bytes comes next.
-    pub fn skip(&mut self, perl: &mut Perl, length: u64) -> Result<(), Error> {
-        self.begin(perl)?;
-        if !self.opened.has_positions() {
-            return self.put_zeroes(perl, length);
-        }
-        self.hole = self.hole.saturating_add(length);
         Ok(())
     }
 
@@ -186,22 +166,6 @@ impl Target {
         Ok(())
     }
 
-    /// All has come: the file gets its length, and with `sync` it is on disk.
-    pub fn complete(&mut self, perl: &mut Perl) -> Result<(), Error> {
-        self.begin(perl)?;
-        self.place_hole(perl)?;
-        let (label, file, at) = (&self.opened.label, &self.opened.file, self.at);
-        if self.opened.about.kind == Kind::Regular && self.opened.has_positions() && at > self.size
-        {
-            label.attempt(perl, "extend", || file.set_len(at))?;
-            self.size = at;
-        }
-        if self.sync && self.opened.about.kind != Kind::Sequence {
-            label.attempt(perl, "sync", || file.sync_all())?;
-        }
-        Ok(())
-    }
-
     /// Leaves Perl's handle behind what was written.
     pub fn leave(&mut self, perl: &mut Perl) -> Result<(), Error> {
         self.opened.leave_at(perl, self.at)
@@ -217,6 +181,55 @@ impl Target {
         }
         Ok(())
     }
+}
+
+impl Sink for Target {
+    fn write(&mut self, perl: &mut Perl, bytes: &[u8]) -> Result<(), Error> {
+        self.begin(perl)?;
+        self.place_hole(perl)?;
+        self.put(perl, bytes)
+    }
+
+    /// Where it has to be written, no more than of other bytes.
+    fn stride(&self, length: u64) -> u64 {
+        match self.opened.has_positions() {
+            true => length,
+            false => length.min(libvirt::BLOCK as u64),
+        }
+    }
+
+    fn skip(&mut self, perl: &mut Perl, length: u64) -> Result<(), Error> {
+        self.begin(perl)?;
+        if !self.opened.has_positions() {
+            return self.put_zeroes(perl, length);
+        }
+        self.hole = self.hole.saturating_add(length);
+        Ok(())
+    }
+
+    fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// The file gets its length, and with `sync` it is on disk.
+    fn complete(&mut self, perl: &mut Perl) -> Result<(), Error> {
+        self.begin(perl)?;
+        self.place_hole(perl)?;
+        let (label, file, at) = (&self.opened.label, &self.opened.file, self.at);
+        if self.opened.about.kind == Kind::Regular && self.opened.has_positions() && at > self.size
+        {
+            label.attempt(perl, "extend", || file.set_len(at))?;
+            self.size = at;
+        }
+        if self.sync && self.opened.about.kind != Kind::Sequence {
+            label.attempt(perl, "sync", || file.sync_all())?;
+        }
+        Ok(())
+    }
+}
+
+fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
 }
 
 /// Opens the file at `path` as it is, or makes one.

@@ -5,7 +5,13 @@ package Sys::Virt::Stream::Command::Console;
 use strict;
 use warnings;
 
+our $VERSION = '0.1.0';
+
 use Errno qw(EAGAIN EINTR);
+use Sys::Virt::Event;
+use Sys::Virt::Stream::Command::Failure qw(trying);
+use Sys::Virt::Stream::Command::Files qw(write_all);
+use Sys::Virt::Stream::Command::Objects qw(connection domain);
 
 my $LEAVE = "\x1d";    # Ctrl-]
 
@@ -16,15 +22,31 @@ my $MOST = 65_536;
 # before it waits, that is so many milliseconds later.
 my $PAUSE = 500;
 
-# To be called before there is a connection.
-sub prepare { Sys::Virt::Event::register_default(); return }
-
-# Returns when the user has left or the console has ended. Options: quiet.
+# virt-stream console DOMAIN.
 sub run {
+    my ($class, $run, $name) = @_;
+    die "cannot write standard output: it is closed\n" if $run->closed(1);
+    Sys::Virt::Event::register_default();    # before there is a connection
+    my ($log, $logged) = (undef, $run->option('log'));
+    if (defined $logged) { open $log, '>>:raw', $logged or die "cannot write $logged: $!\n" }
+    my $conn = connection($run->option('connect'));
+    my $domain = domain($conn, $name);
+    $run->catch_signals;
+    my $flags = ($run->option('force') ? Sys::Virt::Domain::OPEN_CONSOLE_FORCE() : 0)
+        | ($run->option('safe') ? Sys::Virt::Domain::OPEN_CONSOLE_SAFE() : 0);
+    trying("the console of $name", sub {
+        _converse($class, $conn, $domain, quiet => $run->option('quiet'), devname => $run->option('devname'),
+            flags => $flags, log => $log, logged => $logged);
+    });
+    return;
+}
+
+# Returns when the user has left or the console has ended. Options: quiet, devname, flags, log (a handle), logged (its name).
+sub _converse {
     my ($class, $conn, $domain, %with) = @_;
-    my $self = bless { conn => $conn, domain => $domain, unsent => '' }, $class;
+    my $self = bless { conn => $conn, domain => $domain, unsent => '', map { $_ => $with{$_} } qw(log logged) }, $class;
     $self->{stream} = $conn->new_stream(Sys::Virt::Stream::NONBLOCK());
-    $domain->open_console($self->{stream}, undef, 0);
+    $domain->open_console($self->{stream}, $with{devname}, $with{flags});
     my $terminal = -t STDIN;
     my $says = $terminal && !$with{quiet};
     print STDERR 'Connected to ', $domain->get_name, ", leave with Ctrl-].\n" if $says;
@@ -106,7 +128,8 @@ sub _from_guest {
         my $count = $self->_try(recv => my $data, $MOST) // return;
         return if $count == -2;
         return $self->_end if $count == 0;
-        _write_all($data);
+        write_all(\*STDOUT, 'standard output', $data);
+        write_all($self->{log}, $self->{logged}, $data) if $self->{log};
         $had += $count;
     }
     return;
@@ -160,26 +183,6 @@ sub _from_user {
 sub _ignore_input {
     my ($self) = @_;
     Sys::Virt::Event::remove_handle(delete $self->{watch}) if defined $self->{watch};
-    return;
-}
-
-# Standard output may have been made non-blocking by whoever shares it.
-sub _write_all {
-    my ($data) = @_;
-    for (my $at = 0; $at < length $data; ) {
-        my $count = syswrite STDOUT, $data, length($data) - $at, $at;
-        if (defined $count) {
-            $at += $count;
-        }
-        elsif ($! == EAGAIN) {
-            my $ready = '';
-            vec($ready, fileno STDOUT, 1) = 1;
-            select undef, $ready, undef, undef;
-        }
-        elsif ($! != EINTR) {
-            die "cannot write to standard output: $!\n";
-        }
-    }
     return;
 }
 

@@ -1,0 +1,54 @@
+package Sys::Virt::Stream::Command::Failure;
+
+# What is said of an exception.
+
+use strict;
+use warnings;
+
+our $VERSION = '0.1.0';
+
+use Exporter 'import';
+
+our @EXPORT_OK = qw(reason trying attempt code_of);
+
+# The code's exception, with what was being done in front, unless it names its file itself.
+sub trying {
+    my ($what, $code) = @_;
+    my @result;
+    return wantarray ? @result : $result[0] if eval { @result = $code->(); 1 };
+    my $error = $@;
+    die $error if Sys::Virt::Stream::Command::Main->interrupted;
+    my ($text, $names_file) = _parts($error);
+    die $names_file ? "$text\n" : "$what: $text\n";
+}
+
+# What the code returns; undef where it dies, but not where a signal ends the program.
+sub attempt {
+    my ($code) = @_;
+    my $result;
+    return $result if eval { $result = $code->(); 1 };
+    die $@ if Sys::Virt::Stream::Command::Main->interrupted;
+    return;
+}
+
+# One line, of which the place in the program is no part.
+sub reason { return (_parts($_[0]))[0] }
+
+# libvirt's number of an error; 0 for what is none.
+sub code_of { return ref $_[0] && $_[0]->isa('Sys::Virt::Error') ? $_[0]->code : 0 }
+
+sub _parts {
+    my ($error) = @_;
+    my $text = ref $error && $error->isa('Sys::Virt::Error') ? $error->message : "$error";
+    $text =~ s/ at \S[^\n]* line [0-9]+\.\s*\z//;
+    $text =~ s/\s+\z//;
+    $text =~ s/\s*\n\s*/ /g;
+    my $names_file = $text =~ s/\A(?:recv|send)_file failed: (?!the stream)//;
+    $text =~ s/\A(?:recv|send)_file(?: failed)?: //;
+    $names_file ||= !ref $error && $text =~ /\Acannot /;    # this program's own
+    $text =~ s/file descriptor 0/standard input/;
+    $text =~ s/file descriptor 1\b/standard output/;
+    return ($text, $names_file);
+}
+
+1;

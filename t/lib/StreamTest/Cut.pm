@@ -1,0 +1,75 @@
+package StreamTest::Cut;
+
+# Transfers of virt-stream that are cut off at random points, and continued, until they are whole.
+
+use strict;
+use warnings;
+
+use StreamTest ();
+use StreamTest::Command;
+use StreamTest::Files;
+use StreamTest::Proxy;
+use Test::More ();
+use Time::HiRes ();
+
+my $MOST = 4 << 20;    # what may be sent again for a cut
+my %CUT = (
+    client     => sub { my ($self, $run) = @_; kill KILL => $run->pid },
+    connection => sub { my ($self) = @_; $self->{proxy}->cut },
+    daemon     => sub { my ($self) = @_; $self->{daemon}->kill; $self->{daemon}->launch; $self->{daemon}->pool },
+);
+
+sub new {
+    my ($class, $daemon, $dir) = @_;
+    my $self = bless { daemon => $daemon, dir => $dir, content => StreamTest::pattern(12 << 20) }, $class;
+    $daemon->volume('source', undef, $self->{content});
+    StreamTest::spew("$dir/file", $self->{content});
+    $self->{proxy} = StreamTest::Proxy->start($daemon->socket);
+    return $self;
+}
+
+sub content { return $_[0]{content} }
+sub proxy   { return $_[0]{proxy} }
+
+# What is moved, and what is cut.
+sub ways { return map { my $what = $_; map { "$what, $_" } sort keys %CUT } qw(copy download upload) }
+
+# So many rounds, each of one cut or more, until the transfer is whole.
+sub rounds {
+    my ($self, $way, $rounds) = @_;
+    my ($what, $cut) = split /, /, $way;
+    my ($dir, $whole) = ($self->{dir}, StreamTest::sha($self->{content}));
+    for my $round (1 .. $rounds) {
+        unlink glob "$dir/cut*";
+        $self->{daemon}->volume('cut', length $self->{content}) if $what ne 'download';
+        my @command = $what eq 'download' ? ('streams/source', "$dir/cut")
+            : $what eq 'upload' ? ("$dir/file", 'streams/cut') : qw(streams/source streams/cut);
+        my ($cuts, $moved, $got) = (0, 0);
+        for my $try (1 .. 20) {
+            $self->{proxy}->rule;
+            # The first is begun without a thought of being cut off.
+            my @continue = $try > 1 ? '--continue' : ();
+            my @keep = $what eq 'download' && $cut ne 'client' ? '--continue' : @continue;
+            my $last = $try > 3;
+            # The proxy is one process, which two connections of one program would stall.
+            my @from = $what eq 'copy' ? ('--from', $self->{daemon}->uri) : ();
+            my $run = StreamTest::Command->start(['-c', $self->{daemon}->uri($self->{proxy}->socket), @from, '--progress', 'json',
+                $last ? () : qw(--limit 8M), @keep, $what, @command]);
+            if (!$last) {
+                Time::HiRes::sleep(0.2 + rand 1.2);
+                $CUT{$cut}->($self, $run);
+                $cuts++;
+            }
+            $got = $run->end;
+            $moved += ($got->{err} =~ /.*"bytes":([0-9]+)/s)[0] // 0;
+            last if $got->{status} == 0 && $got->{signal} == 0;
+        }
+        Test::More::is("$got->{status} $got->{signal}", '0 0', "$way, round $round: it ends after $cuts cuts") or Test::More::diag($got->{err});
+        my $file = $what eq 'download' ? "$dir/cut" : volume_path('cut');
+        Test::More::is(StreamTest::sha_file($file), $whole, '... and is whole');
+        Test::More::cmp_ok($moved, '<=', length($self->{content}) + $cuts * $MOST, '... and little of it was moved twice');
+    }
+    return;
+}
+
+1;
