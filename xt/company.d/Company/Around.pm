@@ -1,7 +1,8 @@
 package Company::Around;
 
 # -MCompany::Around=KIND: every method of a stream is called through something of another
-# module's, which calls the old one with the same arguments.
+# module's, which calls the old one with the same arguments. What calls is in main, as a
+# handler's name without a package is looked up in the caller's.
 
 use strict;
 use warnings;
@@ -16,7 +17,7 @@ my $CLASS = <<'EOP';
     package Company::Around::Stream;
     use KIND;
     extends 'Sys::Virt::Stream';
-    around $_ => sub { my $next = shift; return $next->(@_) } for @METHODS;
+    around $_ => sub { package main; my $next = shift; return $next->(@_) } for @METHODS;
     package Company::Around;
     no warnings 'redefine';
     my $made = \&Sys::Virt::new_stream;
@@ -31,7 +32,7 @@ my %KIND = (
         no warnings;
         for my $name (@METHODS) {
             my $old = Sys::Virt::Stream->can($name);
-            $mock->mock($name => sub { return $old->(@_) });
+            $mock->mock($name => sub { package main; return $old->(@_) });
         }
     },
     'Hook::LexWrap' => sub {
@@ -52,13 +53,13 @@ my %KIND = (
         wrap(sub { my ($next, @rest) = @_; PadWalker::peek_my(1); eval { Devel::Caller::caller_args(1) }; return });
     },
     'Want' => sub { require Want; wrap(sub { Want::want('LIST'); return }) },
-    'Sub::Uplevel' => sub { require Sub::Uplevel; wrap(undef, sub { my $next = shift; return Sub::Uplevel::uplevel(1, $next, @_) }) },
+    'Sub::Uplevel' => sub { require Sub::Uplevel; wrap(undef, sub { package main; my $next = shift; return Sub::Uplevel::uplevel(1, $next, @_) }) },
     'Contextual::Return' => sub { require Contextual::Return; wrap(sub { return }) },
     'Syntax::Keyword::Try' => sub {
-        eval q{ use Syntax::Keyword::Try; wrap(undef, sub { my $next = shift; try { return $next->(@_) } catch ($error) { die $error } }); 1 }
+        eval q{ use Syntax::Keyword::Try; wrap(undef, sub { package main; my $next = shift; try { return $next->(@_) } catch ($error) { die $error } }); 1 }
             or die $@;
     },
-    'Guard' => sub { require Guard; wrap(undef, sub { my $next = shift; Guard::scope_guard(sub { }); return $next->(@_) }) },
+    'Guard' => sub { require Guard; wrap(undef, sub { package main; my $next = shift; Guard::scope_guard(sub { }); return $next->(@_) }) },
 );
 
 sub wrap {
@@ -67,7 +68,7 @@ sub wrap {
     no warnings;
     for my $name (@METHODS) {
         my $old = Sys::Virt::Stream->can($name);
-        *{"Sys::Virt::Stream::$name"} = $around ? sub { return $around->($old, @_) } : sub { $before->(@_); return $old->(@_) };
+        *{"Sys::Virt::Stream::$name"} = $around ? sub { return $around->($old, @_) } : sub { package main; $before->(@_); return $old->(@_) };
     }
     return;
 }
