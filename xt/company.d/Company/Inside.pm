@@ -27,7 +27,7 @@ my %KIND = (
     # Its parent has used streams, and ends as it does.
     forked => sub {
         require Sys::Virt;
-        $SIG{USR2} = sub { };
+        $SIG{URG} = sub { };
         {
             my ($conn, $bytes) = (Sys::Virt->new(uri => 'test:///default'), 0);
             for my $end (qw(finish abort)) {
@@ -37,18 +37,18 @@ my %KIND = (
                 $st->$end;
             }
         }
-        delete $SIG{USR2};
+        delete $SIG{URG};
         my $child = fork // die "cannot fork: $!";
         return if !$child;
         waitpid $child, 0;
         POSIX::_exit($? & 127 ? 128 + ($? & 127) : $? >> 8);
     },
     # A handler that does nothing, and signals all the time.
-    ticks => sub { $SIG{USR2} = sub { }; tick() },
+    ticks => sub { $SIG{URG} = sub { }; tick() },
     # What Perl checks at a safe place is set by another thread.
     interrupt => sub {
         require Async::Interrupt;
-        our $interrupt = Async::Interrupt->new(cb => sub { }, signal => 'USR2');
+        our $interrupt = Async::Interrupt->new(cb => sub { }, signal => 'URG');
         tick();
     },
     # Magic on the package's own hash and the signals', which each look at them meets.
@@ -73,7 +73,7 @@ my %KIND = (
     },
 );
 
-# From no child of this program's, as tests wait for all that they have.
+# By a signal that ends nothing while no handler is set, from no child of this program's, as tests wait for all that they have.
 sub tick {
     my $program = $$;
     my $between = fork // die "cannot fork: $!";
@@ -81,7 +81,7 @@ sub tick {
         POSIX::_exit(0) if fork;
         open STDOUT, '>', '/dev/null';
         open STDERR, '>', '/dev/null';
-        select undef, undef, undef, 0.005 while kill USR2 => $program;
+        select undef, undef, undef, 0.005 while kill URG => $program;
         POSIX::_exit(0);
     }
     waitpid $between, 0;
