@@ -178,4 +178,34 @@ EOP
         env => { PERL_SIGNALS => $how eq 'unsafe' ? 'unsafe' : undef });
 }
 
+# libvirt has a thread of its own for a local stream, which must not get the signals.
+ok_perl(<<'EOP', "whole\n" x 10, 'signals all the time, and local streams', deadline => 100);
+use strict; use warnings; use Sys::Virt; use Time::HiRes ();
+$| = 1;
+Sys::Virt::Event::register_default();
+Sys::Virt::Event::add_timeout(5, sub { });
+my ($ran, $parent) = (0, $$);
+$SIG{URG} = sub { $ran++ };
+my $child = fork // die "cannot fork: $!";
+if (!$child) { while (getppid == $parent) { kill URG => $parent; Time::HiRes::sleep(0.002) } exec 'true' }
+my $conn = Sys::Virt->new(uri => 'test:///default');
+for (1 .. 10) {
+    my $idle = $conn->new_stream(Sys::Virt::Stream::NONBLOCK);
+    $conn->get_domain_by_name('test')->screenshot($idle, 0);
+    $idle->add_callback(0, sub { });
+    Sys::Virt::Event::run_default() for 1 .. 8;
+    for (1 .. 20) { $idle->update_callback(Sys::Virt::Stream::EVENT_READABLE); $idle->recv(my $data, 10); $idle->update_callback(0); Time::HiRes::sleep(0.001) }
+    $idle->remove_callback;
+    my ($bytes, $st) = (0, $conn->new_stream);
+    $conn->get_domain_by_name('test')->screenshot($st, 0);
+    $st->recv_all(sub { Time::HiRes::sleep(0.004); $bytes += $_[2]; $_[2] });
+    $st->finish;
+    $idle->abort;
+    print $bytes > 30_000 ? "whole\n" : "$bytes\n";
+}
+kill KILL => $child;
+waitpid $child, 0;
+$ran or print "none ran\n";
+EOP
+
 done_testing;
