@@ -135,7 +135,7 @@ subtest 'remove_callback after finish stays harmless' => sub {
 
 subtest 'thousands, one after the other' => sub {
     for my $kind ('local', 'remote') {
-        my $got = run_perl($program . <<'CODE', args => [$daemon->uri, $kind], deadline => 120);
+        my $got = run_perl($program . <<'CODE', args => [$daemon->uri, $kind]);
 { no warnings 'redefine'; *Some::Guard::DESTROY = sub { $Some::Guard::alive-- } }
 sub rss { open my $in, '<', '/proc/self/status' or return 0; local $/; return <$in> =~ /VmRSS:\s+(\d+)/ ? $1 : 0 }
 my @rss;

@@ -166,7 +166,7 @@ for my $end (qw(finish abort active)) {
             POSIX::_exit($bad);
         }
         ok_perl($AGAIN, $said{$again} . "connected\n", "$again, after another that was left by $end",
-            deadline => 150, args => [$daemon->uri, $daemon->pool_dir, "$end, $again", 0, $flag]);
+            args => [$daemon->uri, $daemon->pool_dir, "$end, $again", 0, $flag]);
         waitpid $pid, 0;
         is $? >> 8, 0, 'the daemon has one transfer only, and none after a drop';
     }
@@ -192,7 +192,7 @@ for (1 .. 2) {
 }
 print map { "$_ " . ($ended{$_} == 2 ? 'failed' : "failed $ended{$_} times") . "\n" } qw(recv finish);
 EOP
-        deadline => 150, args => [$daemon->uri, $daemon->pool_dir, 'upload', 0]);
+        args => [$daemon->uri, $daemon->pool_dir, 'upload', 0]);
 }
 
 # --- what opens a stream is what it was

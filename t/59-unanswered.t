@@ -24,7 +24,7 @@ sub connected { print eval { $conn->get_library_version } ? "connected\n" : "los
 EOP
 sub says {
     my ($code, $said, $what, %opt) = @_;
-    my $got = run_perl($HEAD . $code, deadline => 120, args => [
+    my $got = run_perl($HEAD . $code, args => [
         $daemon->uri, $daemon->pool_dir, $daemon->pid, $opt{name}, $opt{way}, $opt{flags} // 0]);
     kill CONT => $daemon->pid;
     is_deeply $got, { out => $said, err => '', status => 0, signal => 0, hang => 0 }, $what

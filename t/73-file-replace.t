@@ -136,9 +136,13 @@ subtest 'a partial file' => sub {
 };
 
 subtest 'what is no file' => sub {
+    # Not a device of the machine's: root could replace that, if nothing stood in the way.
+    POSIX::mkfifo("$dir/pipe", 0600) or die "mkfifo: $!";
     error_is(sub { download('source')->recv_file($_->[0], replace => 1) },
         { code => 38, message => qr/^recv_file failed: cannot replace \Q$_->[0]\E: $_->[1]/ }, $_->[0])
-        for [$dir, 'Is a directory'], ["$dir/", 'Is a directory'], (map { ["$dir/$_", 'Is a directory'] } 'new/', 'new/.', 'new//'), ['/dev/null', 'it is no ordinary file'], ["$dir/none/x", 'No such file'];
+        for [$dir, 'Is a directory'], ["$dir/", 'Is a directory'], (map { ["$dir/$_", 'Is a directory'] } 'new/', 'new/.', 'new//'),
+            ["$dir/pipe", 'it is no ordinary file'], ["$dir/none/x", 'No such file'];
+    unlink "$dir/pipe";
     # Before anything is moved.
     my $st = download('source');
     ok error_of(sub { $st->recv_file("$dir/new/", replace => 1) }), 'a name that means a folder';

@@ -138,7 +138,7 @@ sub rust {
 # A signal that ends the process also ends a call that never returns, which no
 # Perl handler could. A file takes seconds: this only has to beat "for ever".
 sub deadline {
-    alarm($_[0] || $ENV{SYS_VIRT_STREAM_TEST_DEADLINE} || 600);
+    alarm($_[0] || $ENV{SYS_VIRT_STREAM_TEST_DEADLINE} || 900);
     return;
 }
 
@@ -188,7 +188,7 @@ sub run_perl {
         POSIX::_exit(127);
     }
 
-    my $hang = !within($opt{deadline} || 120,
+    my $hang = !within($opt{deadline} || 240,
         sub { waitpid($pid, POSIX::WNOHANG()) == $pid });
     my $wait = $?;
     if ($hang) {

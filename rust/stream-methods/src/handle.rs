@@ -115,7 +115,7 @@ impl Layer for Handle {
                     _ => return Err(misuse(perl, "handle", NONBLOCKING)),
                 }
             }
-            Ok(state.unread().take(most))
+            Ok(state.unread().take(most, <[u8]>::to_vec))
         })?;
         self.ended.set(bytes.is_empty());
         Ok(bytes)

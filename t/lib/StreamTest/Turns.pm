@@ -27,7 +27,7 @@ sub every {
             next if $opt{few} && ($kind eq 'perl') != ($on eq 'remote');
             my $uri = $on eq 'local' ? 'test:///default' : StreamTest::daemon()->test_uri;
             my $got = StreamTest::run_perl("use strict; use warnings;\n"
-                . "use StreamTest::Turns \@ARGV;\n$code", args => [$kind, $uri], deadline => 150);
+                . "use StreamTest::Turns \@ARGV;\n$code", args => [$kind, $uri]);
             my %want = (out => $opt{out}, err => '', status => $opt{status} || 0, signal => 0, hang => 0);
             if ($opt{like}) {
                 Test::More::like($got->{err}, $opt{like}, "$name ($kind, $on): stderr");
