@@ -7,6 +7,15 @@ our $VERSION = '0.1.0';
 
 require XSLoader;
 
+our $loaded;
+
+# Where this file is loaded again, nothing is redefined that perl -W would warn of.
+BEGIN {
+    no strict 'refs';
+    undef *{ __PACKAGE__ . "::$_" } for grep { $loaded } qw(
+        implementation new _new handle CLONE_SKIP _take_over _put _stay_in_thread);
+}
+
 # Which code stands behind the package: this module's Rust, or the C binding's
 # own, which SYS_VIRT_STREAM=c leaves in place.
 my $implementation = ($ENV{SYS_VIRT_STREAM} || '') eq 'c' ? 'c' : 'rust';
@@ -23,32 +32,31 @@ sub _new {
     return bless Sys::Virt::Stream::_new_obj($params{connection}, $params{flags}), $class;
 }
 
-our $loaded;    # also where this file is loaded again
+sub new {
+    my ($class, $connection, $flags) = @_;
+    return $class->_new(connection => $connection, flags => $flags || 0);
+}
 
-if ($implementation eq 'rust' && !$loaded) {
+sub handle {
+    my ($self) = @_;
+    require Sys::Virt::Stream::Handle;
+    return Sys::Virt::Stream::Handle->new($self);
+}
+
+# libvirt's objects belong to the thread that made them: in another, its
+# end would give back what the first still uses. Perl makes them undef there.
+sub CLONE_SKIP { return 1 }
+
+if ($implementation eq 'c') {
+    delete @Sys::Virt::Stream::{qw(new handle CLONE_SKIP)};
+}
+elsif (!$loaded) {
     XSLoader::load(__PACKAGE__, $VERSION);
     # The library's boot function is Rust's, which no exception may cross: it only brings
     # the XSUB that can refuse this perl, or this version.
     __PACKAGE__->can('_install')->(__PACKAGE__, $VERSION);
     delete $Sys::Virt::Stream::{_install};
     $loaded = 1;
-
-    no warnings 'once';
-    *new = sub {
-        my ($class, $connection, $flags) = @_;
-        return $class->_new(connection => $connection, flags => $flags || 0);
-    };
-
-    *handle = sub {
-        my ($self) = @_;
-        require Sys::Virt::Stream::Handle;
-        return Sys::Virt::Stream::Handle->new($self);
-    };
-
-    # libvirt's objects belong to the thread that made them: in another, its
-    # end would give back what the first still uses. Perl makes them undef there.
-    *CLONE_SKIP = sub { return 1 };
-
     _take_over();
 }
 
@@ -65,7 +73,6 @@ sub _take_over {
         _put("Sys::Virt::Stream::$_", $own{$_}) for keys %own;
         return unless defined &Sys::Virt::_open;    # the boot has failed
         require Sys::Virt::Event;                   # Sys::Virt does not, and it must not come later
-        _call_once_at_a_time();
         _surround();
         _stay_in_thread();
     };
@@ -102,25 +109,6 @@ sub _put {
     no strict 'refs';
     undef *$name;
     *$name = $code;
-    return;
-}
-
-# A loop in Perl may be run from within a callback. libvirt counts on its not being
-# called for the same watch or timer again before it has returned.
-sub _call_once_at_a_time {
-    no strict 'refs';
-    for my $name (map { ("Sys::Virt::${_}::_run_handle_callback_helper",
-                         "Sys::Virt::${_}::_run_timeout_callback_helper") } qw(Event EventImpl)) {
-        next unless defined &$name;
-        my $original = "${name}_of_libvirt";
-        *$original = \&$name;
-        my %running;
-        _put($name, sub {
-            return if $running{ $_[0] };
-            local $running{ $_[0] } = 1;
-            return &$original;
-        });
-    }
     return;
 }
 

@@ -114,6 +114,15 @@ impl Error {
         Error::of_streams(virt_sys::VIR_ERR_INVALID_ARG, message.into_bytes())
     }
 
+    /// Flags for a hole, of which there are none.
+    pub fn hole_flags(flags: u32) -> Error {
+        let message = format!(
+            "unsupported flags (0x{:x}) in function virFDStreamSendHole",
+            flags
+        );
+        Error::of_streams(virt_sys::VIR_ERR_INVALID_ARG, message.into_bytes())
+    }
+
     /// What is said of a stream in a child of the process that opened it.
     pub fn inherited() -> Error {
         let message = b"Requested operation is not valid: the stream belongs to the process \

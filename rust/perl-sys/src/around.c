@@ -88,6 +88,7 @@ plx_guard_sub(void *perl, const char *name)
 typedef struct {
     const plx_method *before, *after; /* either may be NULL */
     int runs_callbacks; /* of the program's, as an event loop does */
+    int once;           /* not again for the same first argument before it has returned */
     int guards;         /* which argument is code that the library calls back, or -1 */
 } plx_around;
 
@@ -101,9 +102,25 @@ plx_ask(pTHX_ const plx_method *method, SV **args, I32 items, plx_answer *answer
     plx_answer_with(aTHX_ answer);
 }
 
+/* Whether the XSUB runs already for the first argument; it counts as running then, until
+ * the scope ends. */
+static int
+plx_runs_already(pTHX_ const plx_around *around, SV *first)
+{
+    HV *const running = plx_running(aTHX);
+    SV *const key = sv_2mortal(newSVpvf("%p %" SVf, (const void *)around, SVfARG(first)));
+    STRLEN len;
+    const char *const text = SvPV(key, len);
+    if (hv_exists(running, text, (I32)len))
+        return 1;
+    (void)hv_store(running, text, (I32)len, newSV(0), 0);
+    SAVEDELETE(running, savepvn(text, len), (I32)len);
+    return 0;
+}
+
 /* Runs the XSUB, whose callbacks' exceptions go on when it has returned. */
 static void
-plx_turn(pTHX_ CV *original)
+plx_turn(pTHX_ CV *original, const plx_around *around, SV *first)
 {
     I32 *const turns = plx_turns(aTHX);
     plx_frame **const holder = plx_holder(aTHX);
@@ -121,7 +138,8 @@ plx_turn(pTHX_ CV *original)
     SAVEDESTRUCTOR_X(plx_unmask_frame, &frame);
     ++*turns;
     *holder = &frame;
-    CvXSUB(original)(aTHX_ original);
+    if (!around->once || !plx_runs_already(aTHX_ around, first))
+        CvXSUB(original)(aTHX_ original);
     if (!frame.left)
         LEAVE; /* otherwise that has been done, and what is on the savestack is not ours */
     *turns = outer_turns;
@@ -142,9 +160,13 @@ static void
 plx_call_over(pTHX_ CV *original)
 {
     const SSize_t mark = plx_kept(aTHX);
+    plx_frame frame; /* for its mask */
     ENTER;
+    SAVEDESTRUCTOR_X(plx_unmask_frame, &frame);
+    plx_mask_all(&frame);
     SAVEDESTRUCTOR_X(plx_forget_since, INT2PTR(void *, mark));
     CvXSUB(original)(aTHX_ original);
+    plx_unmask_frame(aTHX_ &frame);
     plx_raise_kept(aTHX_ mark);
     LEAVE;
 }
@@ -171,7 +193,7 @@ XS(plx_relay)
     }
     PUSHMARK(MARK);
     if (around->runs_callbacks)
-        plx_turn(aTHX_ original);
+        plx_turn(aTHX_ original, around, count > 0 ? args[0] : &PL_sv_undef);
     else
         plx_call_over(aTHX_ original);
     if (around->after)
@@ -181,7 +203,7 @@ XS(plx_relay)
 /* Puts a relay in the place of the XSUB `name`. */
 void
 plx_relay_around(void *perl, const char *name, const plx_method *before, const plx_method *after,
-                 int runs_callbacks, int guards)
+                 int runs_callbacks, int once, int guards)
 {
     dTHXa(perl);
     CV *const original = plx_take_sub(aTHX_ name, plx_relay);
@@ -193,6 +215,7 @@ plx_relay_around(void *perl, const char *name, const plx_method *before, const p
     around->before = before;
     around->after = after;
     around->runs_callbacks = runs_callbacks;
+    around->once = once;
     around->guards = guards;
     relay = plx_new_code(aTHX_ name, plx_relay, (SV *)original, around);
     if (SvPOK(original))

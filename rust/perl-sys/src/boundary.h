@@ -137,6 +137,7 @@ extern const plx_table *plx_the_table;
 struct plx_frame {
     SV *args[PLX_MOST_ARGS]; /* counted: Perl's stack holds no counts of them */
     I32 items;
+    int fails;               /* Rust has an error already, which goes first */
     int left;                /* 0, or how Perl code has left: JMPENV's number */
     OP *restartop;           /* with what goes on then */
     JMPENV *restartjmpenv;
@@ -167,6 +168,7 @@ void plx_run_call_value(pTHX_ plx_job *job);
 void plx_frame_begin(pTHX_ plx_frame *frame);
 void plx_frame_end(pTHX_ plx_frame *frame);
 void plx_unmask_frame(pTHX_ void *frame);
+void plx_mask_all(plx_frame *frame);
 void plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *answer);
 void plx_answer_with(pTHX_ const plx_answer *answer);
 
@@ -179,6 +181,7 @@ plx_frame *plx_usable(pTHX_ plx_frame *holder);
 
 void plx_raise_kept(pTHX_ SSize_t mark);
 I32 *plx_turns(pTHX);
+HV *plx_running(pTHX);
 SSize_t plx_kept(pTHX);
 void plx_forget_kept(pTHX_ SSize_t mark);
 

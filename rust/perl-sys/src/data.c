@@ -229,6 +229,9 @@ plx_object(SV *ref)
     return SvROK(ref) && SvOBJECT(SvRV(ref)) && SvTYPE(SvRV(ref)) == SVt_PVMG ? SvRV(ref) : NULL;
 }
 
+/* Whether an object holds text, which may say a number. */
+int plx_holds_text(SV *object) { return !SvIOK(object) && SvPOK(object); }
+
 /* The integer slot of an object: 0 where it holds no integer. */
 long long plx_slot(SV *object) { return SvIOK(object) ? SvIVX(object) : 0; }
 

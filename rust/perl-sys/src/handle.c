@@ -66,6 +66,8 @@ plx_run_file(pTHX_ plx_job *job)
                 croak("%s: the file is a reference, where a path or a filehandle is expected", what);
         }
         path = SvPV_nomg(text, len); /* the bytes that open would take */
+        if (job->count)
+            TAINT_PROPER("open");
         job->value = newSVpvn(path, len);
         return;
     }

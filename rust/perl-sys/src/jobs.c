@@ -160,14 +160,30 @@ plx_run_bytes(pTHX_ plx_job *job)
     job->value = SvREFCNT_inc_simple_NN(copy);
 }
 
+/* The scalar stays tainted, and keeps its pos, as under C bindings, which write to it
+ * and do not assign. */
+static void
+plx_assign(pTHX_ SV *sv, SV *value)
+{
+    const int tainted = SvTAINTED(sv);
+    MAGIC *mg = SvMAGICAL(sv) ? mg_find(sv, PERL_MAGIC_regex_global) : NULL;
+    const SSize_t pos = mg ? mg->mg_len : 0;
+    sv_setsv(sv, value);
+    SvSETMAGIC(sv);
+    if (tainted)
+        SvTAINTED_on(sv);
+    mg = mg ? mg_find(sv, PERL_MAGIC_regex_global) : NULL;
+    if (mg)
+        mg->mg_len = pos;
+}
+
 static void
 plx_run_assign(pTHX_ plx_job *job)
 {
     SV *const sv = job->sv;
     if (SvTYPE(sv) > SVt_PVLV || (isGV_with_GP(sv) && !SvFAKE(sv)))
         croak("Can't store data in a %s, only in a scalar", sv_reftype(sv, 0));
-    sv_setsv(sv, job->value);
-    SvSETMAGIC(sv);
+    plx_assign(aTHX_ sv, job->value);
 }
 
 static void

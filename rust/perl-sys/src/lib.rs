@@ -63,6 +63,7 @@ extern "C" {
     // protect.c
     pub fn plx_interpreter_init(perl: *mut c_void);
     pub fn plx_hold(perl: *mut c_void, holder: *mut Frame) -> *mut Frame;
+    pub fn plx_fails(frame: *mut Frame);
     pub fn plx_has_left(frame: *const Frame) -> c_int;
     pub fn plx_thrown(perl: *mut c_void, frame: *const Frame) -> *mut Sv;
     pub fn plx_call_back(
@@ -101,6 +102,7 @@ extern "C" {
         before: *const c_void,
         after: *const c_void,
         runs_callbacks: c_int,
+        once: c_int,
         guards: c_int,
     );
 
@@ -145,6 +147,7 @@ extern "C" {
     pub fn plx_scratch_share(perl: *mut c_void, sv: *mut Sv, from: *mut Sv);
     pub fn plx_scratch_set(perl: *mut c_void, sv: *mut Sv, bytes: *const c_char, len: usize);
     pub fn plx_object(reference: *mut Sv) -> *mut Sv;
+    pub fn plx_holds_text(object: *mut Sv) -> c_int;
     pub fn plx_slot(object: *mut Sv) -> c_longlong;
     pub fn plx_get_attached(object: *mut Sv) -> *mut Attached;
     pub fn plx_attach(perl: *mut c_void, object: *mut Sv, data: *mut Attached);

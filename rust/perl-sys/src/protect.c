@@ -17,6 +17,7 @@
 typedef struct {
     plx_frame *holder; /* see boundary.h */
     I32 turns;       /* relays on the stack */
+    HV *running;     /* XSUBs that run once at a time: see around.c */
     AV *kept;        /* exceptions that wait */
     int exits;       /* and an exit */
     CV *runner;      /* an XSUB: what call_sv can wrap in an eval */
@@ -26,22 +27,48 @@ START_MY_CXT
 
 /* --- signals --- */
 
-/* Handlers may be called at any instruction (POSIX::sigaction without SAFE, or
- * PERL_SIGNALS=unsafe), and die there. While Rust runs they are held back. */
+/* Whether Perl's handler of a signal is called at once, at whatever instruction. */
+static int
+plx_is_called_at_once(pTHX_ int signal)
+{
+    struct sigaction action;
+    if (!PL_psig_ptr[signal])
+        return 0;
+    if (PL_signals & PERL_SIGNALS_UNSAFE_FLAG)
+        return 1;
+    /* POSIX::sigaction without SAFE sets one of these. */
+    return sigaction(signal, NULL, &action) == 0
+        && (action.sa_sigaction == PL_sighandler3p || action.sa_handler == PL_sighandler1p
+            || (void (*)(void))action.sa_handler == (void (*)(void))PL_sighandlerp);
+}
+
+/* Handlers that are called at once may die there. While Rust runs they are held back. (No
+ * others: the system would have another thread take the signal, and Perl's function for
+ * it would find no interpreter there.) */
 static void
 plx_mask(pTHX_ plx_frame *frame)
 {
-    static const int never[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP };
     sigset_t held;
-    size_t i;
+    int i, any = 0;
     if (!plx_has_signal_handlers(aTHX_PERL))
         return;
-    sigfillset(&held);
-    for (i = 0; i < C_ARRAY_LENGTH(never); i++)
-        sigdelset(&held, never[i]);
-    if (!PL_psig_ptr[SIGPIPE])
-        sigdelset(&held, SIGPIPE); /* the library's calls see to it by themselves */
-    frame->masked = pthread_sigmask(SIG_BLOCK, &held, &frame->mask) == 0;
+    sigemptyset(&held);
+    for (i = 1; i < SIG_SIZE; i++)
+        if (plx_is_called_at_once(aTHX_ i)) {
+            sigaddset(&held, i);
+            any = 1;
+        }
+    if (any)
+        frame->masked = pthread_sigmask(SIG_BLOCK, &held, &frame->mask) == 0;
+}
+
+/* Threads that the library starts under an XSUB inherit this: no signal is for them. */
+void
+plx_mask_all(plx_frame *frame)
+{
+    sigset_t all;
+    sigfillset(&all);
+    frame->masked = pthread_sigmask(SIG_BLOCK, &all, &frame->mask) == 0;
 }
 
 static void
@@ -217,7 +244,7 @@ plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
         MY_CXT.exits = 1;
     else if (errand.finished)
         status = PLX_DONE;
-    else if (frame && !plx_has_left(frame))
+    else if (frame && !plx_has_left(frame) && !frame->fails)
         frame->thrown = newSVsv(ERRSV);
     else
         plx_keep(aTHX_ newSVsv(ERRSV));
@@ -274,7 +301,7 @@ plx_catch(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 plx_status
 plx_protect(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 {
-    return frame && !frame->left ? plx_catch(aTHX_ frame, run, job)
+    return frame && !frame->left && !frame->fails ? plx_catch(aTHX_ frame, run, job)
                                  : plx_contain(aTHX_ frame, run, job);
 }
 
@@ -287,6 +314,7 @@ plx_frame_begin(pTHX_ plx_frame *frame)
     for (i = 0; i < frame->items; i++)
         SvREFCNT_inc_simple_void_NN(frame->args[i]);
     frame->left = 0;
+    frame->fails = 0;
     frame->err = NULL;
     frame->thrown = NULL;
     frame->stack = PL_curstackinfo;
@@ -326,6 +354,14 @@ plx_frame_end(pTHX_ plx_frame *frame)
 }
 
 /* Whether Perl code has left, so that the method has nothing more to do. */
+/* Rust has an error that is raised before whatever Perl code throws from now on. */
+void
+plx_fails(plx_frame *frame)
+{
+    if (frame)
+        frame->fails = 1;
+}
+
 int
 plx_has_left(const plx_frame *frame)
 {
@@ -392,11 +428,19 @@ plx_turns(pTHX)
     return &MY_CXT.turns;
 }
 
+HV *
+plx_running(pTHX)
+{
+    dMY_CXT;
+    return MY_CXT.running;
+}
+
 static void
 plx_context_fill(pTHX_ my_cxt_t *context)
 {
     context->holder = NULL;
     context->turns = 0;
+    context->running = newHV();
     context->kept = newAV();
     context->exits = 0;
     context->runner = newXS(NULL, plx_run_errand, __FILE__);

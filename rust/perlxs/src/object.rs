@@ -73,8 +73,19 @@ impl<'a> Object<'a> {
         arg.get_magic(perl)?;
         // SAFETY: the scalar is alive for 'a.
         let raw = unsafe { sys::plx_object(arg.raw()) };
+        if raw.is_null() {
+            return Ok(None);
+        }
         // SAFETY: what C has found is such a scalar.
-        Ok((!raw.is_null()).then(|| unsafe { Object::from_raw(raw) }))
+        let object = unsafe { Object::from_raw(raw) };
+        // SAFETY: as in `slot`.
+        if unsafe { sys::plx_holds_text(raw) } != 0 {
+            // Perl makes a number of it, and warns where it is none.
+            let _kept = Sv::reference(perl, object);
+            // SAFETY: `_kept` keeps the object alive while Perl code may run.
+            unsafe { Arg::from_raw(raw) }.int(perl)?;
+        }
+        Ok(Some(object))
     }
 
     /// The integer it holds, which nobody has vouched for; 0 where it holds none.

@@ -58,7 +58,9 @@ impl Perl {
     /// The same for a call that puts something in order after an error, which goes on
     /// whatever Perl code throws here: that waits for the event loop's next turn.
     pub fn lend_after_error<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        self.hold(ptr::null_mut(), work)
+        // SAFETY: our own frame, or null.
+        unsafe { sys::plx_fails(self.frame) };
+        self.hold(self.frame, work)
     }
 
     fn hold<T>(&mut self, holder: *mut sys::Frame, work: impl FnOnce() -> T) -> T {

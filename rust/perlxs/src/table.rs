@@ -120,6 +120,7 @@ impl Perl {
                 raw(relay.before).cast(),
                 raw(relay.after).cast(),
                 relay.runs_callbacks.into(),
+                relay.once.into(),
                 relay.guards.map_or(-1, i32::from),
             );
         }
@@ -136,6 +137,8 @@ pub struct Relay {
     /// Whether it runs callbacks of the program's, as an event loop does. What those
     /// throw goes on when the XSUB has returned.
     pub runs_callbacks: bool,
+    /// Whether it is left out where it runs already for the same first argument.
+    pub once: bool,
     /// Which argument is code that a library will call, and is guarded therefore.
     pub guards: Option<u8>,
 }

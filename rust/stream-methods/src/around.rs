@@ -18,14 +18,16 @@ const OPENERS: &[(&str, &Xsub, &Xsub)] = &[
     ("StorageVol::upload", &OPENS, &OPENED_TO_SEND),
 ];
 
-/// Subs that run callbacks. (What a loop in Perl inherits is in EventImpl since Sys::Virt
-/// 9.5, and before that in Event. Stream.pm has put a sub of its own before it.)
-const TURNS: &[&str] = &[
-    "Event::run_default",
-    "Event::_run_handle_callback_helper_of_libvirt",
-    "Event::_run_timeout_callback_helper_of_libvirt",
-    "EventImpl::_run_handle_callback_helper_of_libvirt",
-    "EventImpl::_run_timeout_callback_helper_of_libvirt",
+/// Subs that run callbacks, and whether libvirt counts on their not being called for the
+/// same watch or timer again before they have returned: a loop in Perl may be run from
+/// within a callback. (What it inherits is in EventImpl since Sys::Virt 9.5, and before
+/// that in Event.)
+const TURNS: &[(&str, bool)] = &[
+    ("Event::run_default", false),
+    ("Event::_run_handle_callback_helper", true),
+    ("Event::_run_timeout_callback_helper", true),
+    ("EventImpl::_run_handle_callback_helper", true),
+    ("EventImpl::_run_timeout_callback_helper", true),
 ];
 
 /// Subs that libvirt calls in the middle of its own work.
@@ -61,11 +63,12 @@ pub fn surround(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
         };
         perl.relay(&full(name), &relay);
     }
-    for name in TURNS {
+    for (name, once) in TURNS {
         let relay = Relay {
             before: Some(&LETS_GO),
             after: Some(&LETS_GO),
             runs_callbacks: true,
+            once: *once,
             ..Relay::default()
         };
         perl.relay(&full(name), &relay);

@@ -297,8 +297,8 @@ pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 
 /// `update_callback(st, events)`
 pub fn update_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    let state = stream_of(perl, args.get(0), "update_callback", Call::UpdateCallback)?;
     let events = args.get(1).int(perl)?;
+    let state = stream_of(perl, args.get(0), "update_callback", Call::UpdateCallback)?;
     calls::here(perl, &state, |stream| {
         let updated = state.callback.update(stream, events);
         state.callback.watch_unread(&state);

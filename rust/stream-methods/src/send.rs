@@ -97,6 +97,10 @@ pub fn hole(perl: &mut Perl, state: &State, length: i64, flags: u32) -> Result<(
             return fails(error);
         }
     }
+    if flags != 0 && state.is_opened() {
+        // A daemon's refusal would cost the connection, and could end the daemon.
+        return fails(libvirt::Error::hole_flags(flags));
+    }
     if length == 0 && state.is_opened() {
         return Ok(()); // nothing to skip; a daemon that is told may never answer again
     }
