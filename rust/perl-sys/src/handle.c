@@ -66,6 +66,7 @@ plx_run_file(pTHX_ plx_job *job)
                 croak("%s: the file is a reference, where a path or a filehandle is expected", what);
         }
         path = SvPV_nomg(text, len); /* the bytes that open would take */
+        TAINT_set(SvTAINTED(sv)); /* and not what else the statement has */
         if (job->count)
             TAINT_PROPER("open");
         job->value = newSVpvn(path, len);
