@@ -5,6 +5,8 @@ package Sys::Virt::Stream::Command::Console;
 use strict;
 use warnings;
 
+our $VERSION = '0.1.0';
+
 use Errno qw(EAGAIN EINTR);
 
 my $LEAVE = "\x1d";    # Ctrl-]

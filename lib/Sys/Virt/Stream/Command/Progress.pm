@@ -5,6 +5,8 @@ package Sys::Virt::Stream::Command::Progress;
 use strict;
 use warnings;
 
+our $VERSION = '0.1.0';
+
 use List::Util qw(min);
 use Time::HiRes ();
 

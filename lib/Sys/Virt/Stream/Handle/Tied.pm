@@ -6,6 +6,8 @@ package Sys::Virt::Stream::Handle::Tied;
 use strict;
 use warnings;
 
+our $VERSION = '0.1.0';
+
 use Carp qw(croak);
 use Errno qw(EBADF EINVAL EIO ESPIPE);
 use Scalar::Util qw(blessed);
