@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use IO::Socket::INET ();
+use POSIX ();
 use StreamTest ();
 use StreamTest::Daemon ();
 
@@ -83,14 +84,15 @@ sub openssl { return quietly('openssl', @_) }
 
 sub quietly {
     my ($program, @arguments) = @_;
+    my $log = StreamTest::scratch() . "/$program.out";
     my $pid = fork // die "fork: $!";
     if (!$pid) {
-        open STDOUT, '>', StreamTest::scratch() . "/$program.out";
+        open STDOUT, '>', $log;
         open STDERR, '>&', \*STDOUT;
         exec $program, @arguments or POSIX::_exit(127);
     }
     waitpid $pid, 0;
-    $? == 0 or die "$program @arguments failed:\n" . StreamTest::slurp(StreamTest::scratch() . "/$program.out");
+    $? == 0 or die "$program @arguments failed:\n" . StreamTest::slurp($log);
     return;
 }
 
