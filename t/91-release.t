@@ -51,10 +51,13 @@ for my $module (files('lib', qr/\.pm$/)) {
 my ($changes) = map { /^(\d\S*)/ ? $1 : () } lines('Changes');
 is(version->parse($changes // 0), version->parse($meta->version), 'Changes begins with this version');
 
-SKIP: {
-    skip 'no debian folder here', 1 unless -e 'debian/changelog';
-    my ($packaged) = (lines('debian/changelog'))[0] =~ /\(([^)]+)\)/;
-    is(version->parse($packaged), version->parse($meta->version), 'so does the Debian package');
+for (['debian/changelog', qr/^\S+ \(([^)]+)\)/], ['fedora/perl-Sys-Virt-Stream.spec', qr/^Version:\s+(\S+)/]) {
+    my ($file, $version) = @$_;
+  SKIP: {
+        skip "no $file here", 1 unless -e $file;
+        my ($packaged) = map { $_ =~ $version ? $1 : () } lines($file);
+        is(version->parse($packaged // 0), version->parse($meta->version), "... and so does $file");
+    }
 }
 
 for my $module (glob 'lib/Sys/Virt/Stream.pm lib/Sys/Virt/Stream/*.pm bin/*') {

@@ -19,11 +19,12 @@ is $?, 0, 'cargo metadata' or BAIL_OUT('cargo does not say what the crates are')
 my @crates = sort { $a->{name} cmp $b->{name} } grep { $_->{source} }
     @{ JSON::PP->new->utf8->decode($said)->{packages} };
 
-my %listed;
+my (%listed, %linked);
 for (lines('licenses/README.md')) {
-    my ($crate, $license, $text) = /^\| (\S+) \| ([^|]+) \| ([^|]+) \|/ or next;
+    my ($crate, $license, $text, $part) = /^\| (\S+) \| ([^|]+) \| ([^|]+) \| (.+) \|/ or next;
     next if $crate =~ /^(?:crate|---)$/;
     $listed{$crate} = [$license, $text =~ /\((.+)\)/ ? "licenses/$1" : undef];
+    $linked{$crate} = 1 if $part !~ /^nothing/;
 }
 for my $crate (@crates) {
     my $name = $crate->{name};
@@ -41,6 +42,14 @@ SKIP: {
     # That format has other names for two things.
     is_deeply \%debian, { map { $_->{name} => $_->{license} =~ s/\bMIT\b/Expat/gr =~ s/ OR / or /gr } @crates },
         'debian/copyright has each crate, and its license';
+}
+
+SKIP: {
+    my $spec = 'fedora/perl-Sys-Virt-Stream.spec';
+    skip 'no fedora folder here', 1 unless -e $spec;
+    my %fedora = join('', lines($spec)) =~ /^Provides:\s+bundled\(crate\((\S+)\)\) = (\S+)$/gm;
+    is_deeply \%fedora, { map { $linked{ $_->{name} } ? @$_{qw(name version)} : () } @crates },
+        'the spec names what is linked, and its version';
 }
 
 done_testing;
