@@ -78,7 +78,8 @@ ask_for() {
     [ -z "$(packaged rustc)" ] || case " $packages" in *" cargo "*) choose_rust ;; esac
     echo "Packages are missing, $1, and you are not root. Ask whoever is root here for" \
          "these, then run this again:" >&2
-    echo "    apt-get update && apt-get install --no-install-recommends $packages" >&2
+    # shellcheck disable=SC2086 # a list of packages
+    echo "    apt-get update && apt-get install --no-install-recommends" $packages >&2
     exit 1
 }
 
