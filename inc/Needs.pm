@@ -9,12 +9,13 @@ use Config;
 use File::Spec;
 use File::Temp ();
 
+our $MAKEMAKER = '6.76';  # the first that can leave its log of installations alone
 our $RUST    = '1.63';    # the compiler that Debian 12 packages
 our $LIBVIRT = '7.0.0';   # what Debian 11 packages
 
 # need => [ what to say, Debian's package, Fedora's package ]
 my %NEED = (
-    makemaker => ['ExtUtils::MakeMaker 6.64 or newer', 'perl', 'perl-ExtUtils-MakeMaker'],
+    makemaker => ["ExtUtils::MakeMaker $MAKEMAKER or newer", 'perl', 'perl-ExtUtils-MakeMaker'],
     make      => ['make', 'make', 'make'],
     cc        => ['a C compiler that works', 'gcc libc6-dev', 'gcc'],
     headers   => ["Perl's headers (perl.h)", 'libperl-dev', 'perl-devel'],
@@ -66,7 +67,7 @@ sub report {
 sub _uniq { my %seen; return grep { !$seen{$_}++ } @_ }
 
 sub _makemaker {
-    return eval { require ExtUtils::MakeMaker; ExtUtils::MakeMaker->VERSION('6.64'); 1 }
+    return eval { require ExtUtils::MakeMaker; ExtUtils::MakeMaker->VERSION($MAKEMAKER); 1 }
         ? undef : 'not found';
 }
 

@@ -15,7 +15,9 @@ $do{$what}->();
 
 sub copy {
     my $skip  = maniskip();
-    my %files = map { $_ => '' } grep { !$skip->($_) && !m{^\Q$dir\E/} } keys %{ manifind() };
+    # What is made anew. CPAN's tools take MANIFEST.SKIP for what a release may not have.
+    my $made  = qr{^(?:MANIFEST|META\.(?:json|yml)|\Q$dir\E/.*)$};
+    my %files = map { $_ => '' } grep { !$skip->($_) && $_ !~ $made } keys %{ manifind() };
     # In a checkout, only what is or could be committed; what .gitignore names stays out.
     if (-e '.git') {
         open my $git, '-|', qw(git ls-files -z --cached --others --exclude-standard)

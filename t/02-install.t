@@ -8,9 +8,8 @@ use warnings;
 use lib 't/lib';
 
 use Config;
-use Digest::SHA;
 use ExtUtils::MakeMaker ();
-use File::Copy qw(copy);
+use File::Basename qw(dirname);
 use File::Find ();
 use File::Path qw(make_path);
 use File::Temp ();
@@ -56,21 +55,52 @@ for my $way (sort keys %way) {
     like $out, qr/is not installed here/, '... and says so';
 }
 
+# In the folder of a Sys::Virt from CPAN: who comes and goes there, in which order, and what is left.
 SKIP: {
-    skip 'no Sys::Virt here, so no C binding that could be in the way', 7 unless $c_binding;
+    skip 'no Sys::Virt here, so no C binding that could be in the way', 1 unless $c_binding;
     my ($tree, $arch, @more) = @{ $way{DESTDIR} };
-    make_path("$arch/Sys/Virt");
-    copy($c_binding, "$arch/Sys/Virt/Stream.pm") or die "$c_binding: $!";
-    my $before = sha("$arch/Sys/Virt/Stream.pm");
-    my ($ok, $out) = $tree->make('install', @more);
-    ok $ok, 'make install into the folder of the C binding' or diag $out;
-    runs_rust($arch);
-    ($ok, $out) = $tree->make('install', @more);
-    is sha("$arch/Sys/Virt/Stream.pm.c-binding"), $before, 'installed twice, it is still kept';
-    ($ok, $out) = $tree->make('uninstall', @more);
-    ok $ok, 'make uninstall' or diag $out;
-    is sha("$arch/Sys/Virt/Stream.pm"), $before, 'the C binding has its file back';
-    is_deeply [left($arch)], ['Sys/Virt/Stream.pm'], '... and nothing else is left';
+    my $page = $Config{installsiteman3dir} =~ /\S/
+        && "$prefix/dest$Config{installsiteman3dir}/Sys::Virt::Stream.$Config{man3ext}";
+    my $theirs = sub {
+        my ($version) = @_;
+        put("$arch/Sys/Virt.pm", "package Sys::Virt; # $version\n1;\n");
+        put("$arch/Sys/Virt/Stream.pm", slurp($c_binding) . "# $version\n");
+        put($page, "a manual page # $version\n") if $page;
+        return 1;
+    };
+    my %step = (
+        install   => sub { $tree->make('install', @more) },
+        uninstall => sub { $tree->make('uninstall', @more) },
+        old       => sub { $theirs->('old') },
+        new       => sub { $theirs->('new') },
+        gone      => sub { unlink "$arch/Sys/Virt.pm", "$arch/Sys/Virt/Stream.pm", $page || () },
+    );
+    for (
+        ['old install uninstall'          => 'old'],
+        ['old install install uninstall'  => 'old'],
+        ['old install new uninstall'      => 'new'],
+        ['old install new install uninstall' => 'new'],
+        ['install old uninstall'          => 'old'],
+        ['install old install uninstall'  => 'old'],
+        ['old install gone uninstall'],
+        ['old install gone install uninstall'],
+        ['install old gone uninstall'],
+    ) {
+        my ($order, $whose) = @$_;
+        for my $step (split ' ', $order) {
+            my ($ok, $out) = $step{$step}->();
+            ok $ok, "$order: $step" or diag $out;
+            says_what_to_do($arch) if $step eq 'new';
+        }
+        my @theirs = ("$arch/Sys/Virt.pm", "$arch/Sys/Virt/Stream.pm", $page || ());
+        is_deeply [map { "$arch/$_" } left($arch)], $whose ? [@theirs[0, 1]] : [], '... leaves the files of Sys::Virt';
+        like slurp($_), qr{# $whose$}m, "... as they were: $_" for $whose ? @theirs : ();
+        is_deeply [left("$prefix/dest$Config{installsiteman3dir}")], [$whose ? "Sys::Virt::Stream.$Config{man3ext}" : ()],
+            '... and no other manual page' if $page;
+        $step{gone}->();
+    }
+    my ($ok, $out) = $tree->make('-n', 'install', 'UNINST=1');
+    unlike $out, qr/uninstall_shadows => (?!0)/, 'no way of installing removes the C binding from another folder';
 }
 
 done_testing;
@@ -97,19 +127,41 @@ sub runs_c {
     }
 }
 
+# The C binding's file cannot, but what is left of ours does.
+sub says_what_to_do {
+    my ($arch) = @_;
+    like said("-I$arch", '-e', 'use Sys::Virt::Stream::Handle'),
+        qr{\ASys::Virt was installed over .* install Sys-Virt-Stream again, as \Q$arch\E/Sys/Virt/Stream\.pm is}m,
+        '... upgraded over ours: one line says what to do';
+}
+
 sub said {
     my ($ok, $out) = $plain->perl(@_);
     return $out;
 }
 
-# Files under the folder; MakeMaker's own log of installations is not ours to remove.
+# Files under the folder.
 sub left {
     my ($arch) = @_;
     my @left;
     File::Find::find({ no_chdir => 1, wanted => sub {
-        push @left, substr $_, 1 + length $arch if -f && !/perllocal\.pod$/;
+        push @left, substr $_, 1 + length $arch if -f;
     } }, $arch) if -d $arch;
     return sort @left;
 }
 
-sub sha { return Digest::SHA->new(256)->addfile(shift)->hexdigest }
+sub slurp {
+    my ($file) = @_;
+    open my $fh, '<', $file or die "$file: $!";
+    local $/;
+    return scalar <$fh>;
+}
+
+sub put {
+    my ($file, $text) = @_;
+    make_path(dirname($file));
+    unlink $file;
+    open my $fh, '>', $file or die "$file: $!";
+    print {$fh} $text;
+    close $fh or die "$file: $!";
+}

@@ -6,6 +6,7 @@ use warnings;
 use lib 't/lib';
 
 use CPAN::Meta;
+use File::Find ();
 use Pod::Checker;
 use StreamTest::Tree;
 use Test::More;
@@ -27,13 +28,36 @@ ok !$needs->requirements_for('runtime', 'requires')->as_string_hash->{'Sys::Virt
     'the module can be had without Sys::Virt';
 ok $needs->requirements_for('runtime', 'recommends')->as_string_hash->{'Sys::Virt'}, '... which it is made for';
 
+is_deeply [$meta->authors], ['The Sys-Virt-Stream project'], 'the author is the project';
+
+# What the code names, it can count on. The rest of Sys::Virt is recommended, threads are looked for.
+for (
+    ['configure', 'Makefile.PL', 'inc/Needs.pm'],
+    ['build', files('inc', qr/\.pl$/)],
+    ['runtime', files('lib', qr/\.pm$/), files('bin', qr/./)],
+    ['test', files('t', qr/\.(?:t|pm)$/)],
+) {
+    my ($phase, @files) = @$_;
+    my $named = $needs->requirements_for($phase, 'requires')->as_string_hash;
+    my %used = map { $_ => 1 } map { used($_) } @files;
+    is_deeply [grep { !defined $named->{$_} } sort keys %used], [], "what is used is a prerequisite: $phase";
+}
+
+for my $module (files('lib', qr/\.pm$/)) {
+    my $name = $module =~ s{^lib/|\.pm$}{}gr =~ s{/}{::}gr;
+    is $provides->{$name}{version}, $provides->{'Sys::Virt::Stream'}{version}, "$name has the version";
+}
+
 my ($changes) = map { /^(\d\S*)/ ? $1 : () } lines('Changes');
 is(version->parse($changes // 0), version->parse($meta->version), 'Changes begins with this version');
 
-SKIP: {
-    skip 'no debian folder here', 1 unless -e 'debian/changelog';
-    my ($packaged) = (lines('debian/changelog'))[0] =~ /\(([^)]+)\)/;
-    is(version->parse($packaged), version->parse($meta->version), 'so does the Debian package');
+for (['debian/changelog', qr/^\S+ \(([^)]+)\)/], ['fedora/perl-Sys-Virt-Stream.spec', qr/^Version:\s+(\S+)/]) {
+    my ($file, $version) = @$_;
+  SKIP: {
+        skip "no $file here", 1 unless -e $file;
+        my ($packaged) = map { $_ =~ $version ? $1 : () } lines($file);
+        is(version->parse($packaged // 0), version->parse($meta->version), "... and so does $file");
+    }
 }
 
 for my $module (glob 'lib/Sys/Virt/Stream.pm lib/Sys/Virt/Stream/*.pm bin/*') {
@@ -57,6 +81,21 @@ cmp_ok scalar @names, '>=', 21, 'the package has its names';
 ok $pod =~ /^=(?:item|head\d) .*\b\Q$_\E\b/m, "$_ is documented" for @names;
 
 done_testing;
+
+# The modules that a file uses, its programs for children included.
+sub used {
+    my ($file) = @_;
+    my ($code) = split /^__END__$/m, join '', lines($file);
+    return grep { !/^(?:Sys::Virt|StreamTest|Needs|Other|strict|warnings|threads)\b/ }
+        $code =~ /^\s*(?:use|require)\s+([A-Za-z]\w*(?:::\w+)*)\b/gm;
+}
+
+sub files {
+    my ($dir, $fits) = @_;
+    my @files;
+    File::Find::find({ no_chdir => 1, wanted => sub { push @files, $_ if -f && /$fits/ } }, $dir);
+    return sort @files;
+}
 
 sub lines {
     my ($file) = @_;

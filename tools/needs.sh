@@ -52,9 +52,9 @@ needs() {
     fi
     root=
     if [ "$(id -u)" != 0 ]; then
-        has sudo || { echo "Run this as root, or install sudo." >&2; exit 1; }
+        has sudo || ask_for "there is no sudo here"
         root=sudo
-        $root true || { echo "Run this as root, or as a user whom sudo knows." >&2; exit 1; }
+        $root true || ask_for "sudo refuses"
     fi
     # One unreachable source among several is no reason to give up.
     $root apt-get -qq update </dev/null || echo "apt-get update did not reach every source; going on" >&2
@@ -70,6 +70,17 @@ needs() {
         exit 1
     }
     rm -f "$log"
+}
+
+# For a user who may not install anything: what to have installed.
+ask_for() {
+    # Where apt has no list of packages yet, the names stay the usual ones.
+    [ -z "$(packaged rustc)" ] || case " $packages" in *" cargo "*) choose_rust ;; esac
+    echo "Packages are missing, $1, and you are not root. Ask whoever is root here for" \
+         "these, then run this again:" >&2
+    # shellcheck disable=SC2086 # a list of packages
+    echo "    apt-get update && apt-get install --no-install-recommends" $packages >&2
+    exit 1
 }
 
 # Debian 11 packages Rust 1.48, which cannot build this. Debian 12's own cargo can, but it

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the module and runs all its tests, after installing what they need.
+# usage: sh tools/test.sh [FILE...]
+# Builds the module and runs its tests, after installing what they need.
 # With SYS_VIRT_STREAM_TEST_ALL=1 a test that would skip fails instead.
 # Six files run side by side, since most of them wait most of the time; JOBS sets another number.
 set -eu
@@ -8,4 +9,5 @@ cd "$(dirname "$0")/.."
 needs test
 "$PERL" Makefile.PL
 make
-exec "$PERL" -S prove -b -j "${JOBS:-6}" t/
+[ $# -gt 0 ] || set -- t/
+exec "$PERL" -S prove -b -j "${JOBS:-6}" "$@"

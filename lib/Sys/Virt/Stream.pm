@@ -512,6 +512,9 @@ is asked of it later where libvirt would wait for ever. C<finish> of an open one
 as long as the daemon takes to store what it was sent: only a signal handler that
 dies ends that.
 
+C<set_keep_alive> of a connection does not end a call that waits for a silent daemon
+while no event loop runs. A signal handler that dies does.
+
 No SIGPIPE ends the program while a method writes to a connection that is broken:
 the method dies with libvirt's error.
 

@@ -29,10 +29,12 @@ sub short_tmpdir {
 
 my $running;
 
+# Options: set_up (called with the daemon before it runs; what it returns goes into its
+# configuration), arguments (of libvirtd).
 sub start {
-    my ($class) = @_;
+    my ($class, %opt) = @_;
     my $dir = File::Temp::tempdir('svsXXXXXX', DIR => short_tmpdir());
-    my $self = bless { dir => $dir, owner => $$, guests => 0 }, $class;
+    my $self = bless { dir => $dir, owner => $$, guests => 0, arguments => $opt{arguments} || [] }, $class;
     $running = $self;
     start_guard($self);
 
@@ -54,9 +56,11 @@ sub start {
     # Without virtlogd in between there is one process less to start.
     $self->own(StreamTest::spew("$dir/c/libvirt/qemu.conf",
         qq(stdio_handler = "file"\nsecurity_driver = "none"\n)), 0600);
+    my $more = $opt{set_up} ? $opt{set_up}->($self) : '';
     $self->own(StreamTest::spew("$dir/libvirtd.conf", <<"CONF"), 0644);
 auth_unix_rw = "none"
 log_outputs = "3:file:$dir/libvirtd.log"
+$more
 CONF
     $self->launch;
     return $self;
@@ -94,7 +98,7 @@ sub launch {
                 POSIX::setgid($self->{gid}) or die "setgid: $!";
                 POSIX::setuid($self->{uid}) or die "setuid: $!";
             }
-            exec { $program } $program, '--config', "$dir/libvirtd.conf";
+            exec { $program } $program, '--config', "$dir/libvirtd.conf", @{ $self->{arguments} };
         };
         print STDERR "cannot run libvirtd: $@ $!\n";
         POSIX::_exit(127);

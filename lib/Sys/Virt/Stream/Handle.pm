@@ -3,10 +3,16 @@ package Sys::Virt::Stream::Handle;
 use strict;
 use warnings;
 
+our $VERSION = '0.1.0';
+
 use IO::Handle ();
 use IO::Seekable ();
 use Symbol ();
 use Sys::Virt::Stream ();
+
+# An upgrade of Sys::Virt in the same folder puts the C binding's file there, which cannot say so.
+Sys::Virt::Stream->can('implementation') or die "Sys::Virt was installed over Sys-Virt-Stream: "
+    . "install Sys-Virt-Stream again, as $INC{'Sys/Virt/Stream.pm'} is the C binding's\n";
 
 # What Perl makes of a file or a pipe has the methods of both.
 our @ISA = ('IO::Handle', 'IO::Seekable');
