@@ -19,8 +19,8 @@ pub const BLOCK: usize = 256 << 10;
 /// takes whatever is under key 0 of the thread for its last error.
 pub(crate) fn ready() {
     static ONCE: Once = Once::new();
-    // SAFETY: no conditions. Where it fails, the calls that need it say so.
     ONCE.call_once(|| {
+        // SAFETY: no conditions. Where it fails, the calls that need it say so.
         let _ = unsafe { sys::virInitialize() };
     });
 }
@@ -187,20 +187,23 @@ impl Stream {
     /// virStreamSendHole. The length is greater than 0, or the stream not open: a daemon
     /// that is sent another may never answer again.
     pub fn send_hole(&self, length: i64, flags: u32) -> Result<(), Error> {
+        // SAFETY: `held` hands over a live stream.
         self.held(|raw| unsafe { sys::virStreamSendHole(raw, length, flags) })
     }
 
     /// virStreamFinish.
     pub fn finish(&self) -> Result<(), Error> {
+        // SAFETY: `held` hands over a live stream.
         self.held(|raw| unsafe { sys::virStreamFinish(raw) })
     }
 
     /// virStreamAbort.
     pub fn abort(&self) -> Result<(), Error> {
+        // SAFETY: `held` hands over a live stream.
         self.held(|raw| unsafe { sys::virStreamAbort(raw) })
     }
 
-    /// Makes a call with SIGPIPE held back.
+    /// Makes a call with SIGPIPE held back, on the stream, which is alive while `self` is.
     fn held(&self, call: impl FnOnce(sys::virStreamPtr) -> c_int) -> Result<(), Error> {
         check(self.0.sigpipe.held(|| call(self.raw())))
     }
