@@ -19,22 +19,28 @@ plx_tied_operator(pTHX)
 
 /* A method's beginning: the operator is what warnings and messages name, and what the layer
  * asks for. */
-#define PLX_TIED_BEGIN                                                       \
-    dXSARGS;                                                                 \
-    OP *const call = PL_op;                                                  \
-    plx_layer *const layer = items > 0 && SvROK(ST(0)) ? plx_layer_of(SvRV(ST(0))) : NULL; \
-    PerlIO *const f = layer ? layer->f : NULL;                               \
-    IO *const io = layer ? layer->io : NULL;                                 \
-    PERL_UNUSED_VAR(f); PERL_UNUSED_VAR(io);                                               \
-    if (!layer) {                                                            \
-        errno = EBADF;                                                       \
-        XSRETURN_UNDEF;                                                      \
-    }                                                                        \
+#define PLX_TIED_BEGIN                                                                      \
+    dXSARGS;                                                                                \
+    OP *const call = PL_op;                                                                 \
+    plx_layer *const layer = items > 0 && SvROK(ST(0)) ? plx_layer_of(SvRV(ST(0))) : NULL;  \
+    PerlIO *const f = layer ? layer->f : NULL;                                              \
+    IO *const io = layer ? layer->io : NULL;                                                \
+    PERL_UNUSED_VAR(f);                                                                     \
+    PERL_UNUSED_VAR(io);                                                                    \
+    if (!layer) {                                                                           \
+        errno = EBADF;                                                                      \
+        XSRETURN_UNDEF;                                                                     \
+    }                                                                                       \
     PL_op = plx_tied_operator(aTHX)
 
 /* Its end: perl goes on from the call. */
-#define PLX_TIED_RETURN(sv) \
-    STMT_START { SV *const plx_result = (sv); PL_op = call; ST(0) = plx_result; XSRETURN(1); } STMT_END
+#define PLX_TIED_RETURN(sv)           \
+    STMT_START {                      \
+        SV *const plx_result = (sv);  \
+        PL_op = call;                 \
+        ST(0) = plx_result;           \
+        XSRETURN(1);                  \
+    } STMT_END
 
 /* --- reading --- */
 
@@ -123,7 +129,7 @@ XS_INTERNAL(plx_tied_read)
     SvGETMAGIC(buffer);
     if (!SvOK(buffer))
         sv_setpvs(buffer, "");
-    (void)plx_tied_length(aTHX_ buffer); /* one that is read-only is refused before it is too late */
+    (void)plx_tied_length(aTHX_ buffer); /* dies now, where it is read-only */
     if (offset < 0)
         offset += (IV)plx_tied_length(aTHX_ buffer);
     if (offset < 0)
@@ -152,7 +158,8 @@ XS_INTERNAL(plx_tied_read)
             SvCUR_set(buffer, end + gap);
         }
         else {
-            SvCUR_set(buffer, SvUTF8(buffer) ? sv_pos_u2b_flags(buffer, offset, NULL, 0) : (STRLEN)offset);
+            SvCUR_set(buffer, SvUTF8(buffer) ? sv_pos_u2b_flags(buffer, offset, NULL, 0)
+                                             : (STRLEN)offset);
         }
         sv_catsv_nomg(buffer, data);
     }
