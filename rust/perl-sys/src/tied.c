@@ -5,15 +5,23 @@
 
 #define PLX_TIED PLX_PACKAGE "::Handle::Tied::"
 
-/* The operator that calls a tied handle's method: perl's call_sv has put it on the savestack,
- * last before the call began. */
+static int
+plx_tied_saved(pTHX_ I32 at, UV type)
+{
+    return at < PL_savestack_ix && (PL_savestack[at].any_uv & SAVE_MASK) == type;
+}
+
+/* The operator that calls a tied handle's method: what perl's call_sv has put on the savestack,
+ * first in the block around the call, or after the $\ that say saves. A profiler may have put
+ * more behind that. */
 static OP *
 plx_tied_operator(pTHX)
 {
-    const I32 saved = PL_scopestack_ix > 0 ? PL_scopestack[PL_scopestack_ix - 1] : 0;
-    if (saved >= 2 && (PL_savestack[saved - 1].any_uv & SAVE_MASK) == SAVEt_OP
-        && PL_savestack[saved - 2].any_ptr)
-        return (OP *)PL_savestack[saved - 2].any_ptr;
+    I32 at = PL_scopestack_ix > 1 ? PL_scopestack[PL_scopestack_ix - 2] : PL_savestack_ix;
+    if (plx_tied_saved(aTHX_ at + 2, SAVEt_GENERIC_SVREF) && plx_tied_saved(aTHX_ at + 4, SAVEt_OP))
+        at += 3;
+    if (plx_tied_saved(aTHX_ at + 1, SAVEt_OP) && PL_savestack[at].any_ptr)
+        return (OP *)PL_savestack[at].any_ptr;
     return PL_op;
 }
 
