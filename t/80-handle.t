@@ -182,7 +182,8 @@ subtest 'no descriptor, no position, no layers' => sub {
     is fileno $fh, undef, 'fileno';
     ok !close $fh, 'close again';
     ok $!{EBADF}, 'has nothing to close';
-    is read($fh, my $data, 10), undef, 'nor read to read';
+    is_deeply [warnings_of(sub { is read($fh, my $data, 10), undef, 'nor read to read' })],
+        [sprintf "read() on closed filehandle %s at %s line %d.\n", *$fh{NAME}, __FILE__, __LINE__ - 1], 'which Perl says';
 };
 
 subtest 'two handles at a time' => sub {

@@ -343,9 +343,14 @@ plx_layer_open(void *perl, SV *handle, SV *object, plx_layer_entry entry)
 {
     dTHXa(perl);
     GV *const gv = SvROK(handle) && isGV_with_GP(SvRV(handle)) ? (GV *)SvRV(handle) : NULL;
-    IO *const io = gv ? GvIOn(gv) : NULL;
-    PerlIO *const f = io ? PerlIO_push(aTHX_ PerlIO_allocate(aTHX), PERLIO_FUNCS_CAST(&plx_layer_funcs), "r+b", NULL) : NULL;
+    MAGIC *mg;
+    IO *io;
+    PerlIO *f;
     plx_layer *layer;
+    if (!gv)
+        return 0;
+    io = GvIOn(gv);
+    f = PerlIO_push(aTHX_ PerlIO_allocate(aTHX), PERLIO_FUNCS_CAST(&plx_layer_funcs), "r+b", NULL);
     if (!f)
         return 0;
     layer = PLX_LAYER(f);
@@ -356,7 +361,8 @@ plx_layer_open(void *perl, SV *handle, SV *object, plx_layer_entry entry)
     layer->io = io;
     layer->object = SvRV(object);
     layer->entry = entry;
-    sv_magicext(SvRV(object), NULL, PERL_MAGIC_ext, &plx_layer_vtbl, (char *)layer, 0)->mg_flags |= MGf_DUP;
+    mg = sv_magicext(SvRV(object), NULL, PERL_MAGIC_ext, &plx_layer_vtbl, (char *)layer, 0);
+    mg->mg_flags |= MGf_DUP;
     IoIFP(io) = IoOFP(io) = f;
     IoTYPE(io) = IoTYPE_RDONLY; /* of others perl says when they go in error */
     sv_magic((SV *)io, object, PERL_MAGIC_tiedscalar, NULL, 0);

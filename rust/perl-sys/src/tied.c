@@ -5,36 +5,50 @@
 
 #define PLX_TIED PLX_PACKAGE "::Handle::Tied::"
 
-/* The operator that calls a tied handle's method: perl's call_sv has put it on the savestack,
- * last before the call began. */
+static int
+plx_tied_saved(pTHX_ I32 at, UV type)
+{
+    return at < PL_savestack_ix && (PL_savestack[at].any_uv & SAVE_MASK) == type;
+}
+
+/* The operator that calls a tied handle's method: what perl's call_sv has put on the savestack,
+ * first in the block around the call, or after the $\ that say saves. A profiler may have put
+ * more behind that. */
 static OP *
 plx_tied_operator(pTHX)
 {
-    const I32 saved = PL_scopestack_ix > 0 ? PL_scopestack[PL_scopestack_ix - 1] : 0;
-    if (saved >= 2 && (PL_savestack[saved - 1].any_uv & SAVE_MASK) == SAVEt_OP
-        && PL_savestack[saved - 2].any_ptr)
-        return (OP *)PL_savestack[saved - 2].any_ptr;
+    I32 at = PL_scopestack_ix > 1 ? PL_scopestack[PL_scopestack_ix - 2] : PL_savestack_ix;
+    if (plx_tied_saved(aTHX_ at + 2, SAVEt_GENERIC_SVREF) && plx_tied_saved(aTHX_ at + 4, SAVEt_OP))
+        at += 3;
+    if (plx_tied_saved(aTHX_ at + 1, SAVEt_OP) && PL_savestack[at].any_ptr)
+        return (OP *)PL_savestack[at].any_ptr;
     return PL_op;
 }
 
 /* A method's beginning: the operator is what warnings and messages name, and what the layer
  * asks for. */
-#define PLX_TIED_BEGIN                                                       \
-    dXSARGS;                                                                 \
-    OP *const call = PL_op;                                                  \
-    plx_layer *const layer = items > 0 && SvROK(ST(0)) ? plx_layer_of(SvRV(ST(0))) : NULL; \
-    PerlIO *const f = layer ? layer->f : NULL;                               \
-    IO *const io = layer ? layer->io : NULL;                                 \
-    PERL_UNUSED_VAR(f); PERL_UNUSED_VAR(io);                                               \
-    if (!layer) {                                                            \
-        errno = EBADF;                                                       \
-        XSRETURN_UNDEF;                                                      \
-    }                                                                        \
+#define PLX_TIED_BEGIN                                                                      \
+    dXSARGS;                                                                                \
+    OP *const call = PL_op;                                                                 \
+    plx_layer *const layer = items > 0 && SvROK(ST(0)) ? plx_layer_of(SvRV(ST(0))) : NULL;  \
+    PerlIO *const f = layer ? layer->f : NULL;                                              \
+    IO *const io = layer ? layer->io : NULL;                                                \
+    PERL_UNUSED_VAR(f);                                                                     \
+    PERL_UNUSED_VAR(io);                                                                    \
+    if (!layer) {                                                                           \
+        errno = EBADF;                                                                      \
+        XSRETURN_UNDEF;                                                                     \
+    }                                                                                       \
     PL_op = plx_tied_operator(aTHX)
 
 /* Its end: perl goes on from the call. */
-#define PLX_TIED_RETURN(sv) \
-    STMT_START { SV *const plx_result = (sv); PL_op = call; ST(0) = plx_result; XSRETURN(1); } STMT_END
+#define PLX_TIED_RETURN(sv)           \
+    STMT_START {                      \
+        SV *const plx_result = (sv);  \
+        PL_op = call;                 \
+        ST(0) = plx_result;           \
+        XSRETURN(1);                  \
+    } STMT_END
 
 /* --- reading --- */
 
@@ -123,7 +137,7 @@ XS_INTERNAL(plx_tied_read)
     SvGETMAGIC(buffer);
     if (!SvOK(buffer))
         sv_setpvs(buffer, "");
-    (void)plx_tied_length(aTHX_ buffer); /* one that is read-only is refused before it is too late */
+    (void)plx_tied_length(aTHX_ buffer); /* dies now, where it is read-only */
     if (offset < 0)
         offset += (IV)plx_tied_length(aTHX_ buffer);
     if (offset < 0)
@@ -152,7 +166,8 @@ XS_INTERNAL(plx_tied_read)
             SvCUR_set(buffer, end + gap);
         }
         else {
-            SvCUR_set(buffer, SvUTF8(buffer) ? sv_pos_u2b_flags(buffer, offset, NULL, 0) : (STRLEN)offset);
+            SvCUR_set(buffer, SvUTF8(buffer) ? sv_pos_u2b_flags(buffer, offset, NULL, 0)
+                                             : (STRLEN)offset);
         }
         sv_catsv_nomg(buffer, data);
     }
