@@ -30,6 +30,10 @@ pub fn run<T>(
     };
     let result = work(perl, &state);
     duty.done = result.is_ok();
-    perl.lend_after_error(|| drop(duty));
+    // Only then does an error go before what Perl code throws from now on.
+    match duty.done {
+        true => drop(duty),
+        false => perl.lend_after_error(|| drop(duty)),
+    }
     result
 }

@@ -4,7 +4,6 @@
 use crate::file::digest::Digest;
 use crate::file::options::Options;
 use perlxs::{Answer, Error, Handler, Perl, Sv};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often the program is told, at most.
@@ -13,8 +12,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// What a pause of the other side can be made good for, where there is a limit.
 const CREDIT: Duration = Duration::from_secs(1);
 
-/// How long a signal may have to wait while the limit is kept.
-const NAP: Duration = Duration::from_millis(100);
+/// The descriptor that nothing is read from: a wait for a signal, or for time.
+const NO_FILE: i32 = -1;
 
 pub struct Progress {
     handler: Option<Handler>,
@@ -92,7 +91,7 @@ impl Progress {
             if wait == Duration::ZERO {
                 return Ok(());
             }
-            thread::sleep(wait.min(NAP));
+            perl.wait(NO_FILE, Some(wait.min(PAUSE)))?;
             self.tell_now_and_then(perl)?;
         }
     }

@@ -35,9 +35,9 @@ sub send_to {
             my ($again) = @_;
             my $conn = connection($uri);
             $source->begin;
+            $run->catch_signals;    # before there is a volume that was made in vain
             my ($volume, $new) = room($run, $conn, $name, $source, $offset, there => $again);
             ($made, $pool) = ($volume, $new) if $new;
-            $run->catch_signals;
             return _sent($run, $what, $source, $conn, $volume, $name, $offset, $again && !$new);
         });
         1;
