@@ -7,6 +7,7 @@
 
 use std::ffi::CStr;
 use std::os::raw::c_char;
+use std::sync::Mutex;
 use std::{mem, ptr};
 use virt_sys as sys;
 
@@ -34,6 +35,10 @@ impl<T> Identified<T> {
 pub type Connection = Identified<sys::_virConnect>;
 
 impl Connection {
+    pub fn address(self) -> isize {
+        self.0.as_ptr() as isize
+    }
+
     /// The connection at `address`, if there is one.
     pub fn at(address: isize) -> Option<Connection> {
         Identified::of(address, b"virConnect\0")
@@ -70,6 +75,14 @@ fn is_instance(address: usize, class: &'static [u8]) -> bool {
 /// GObject's number for a class, 0 where there is no such class yet.
 fn type_named(class: &'static [u8]) -> Option<usize> {
     type FromName = unsafe extern "C" fn(*const c_char) -> usize;
+    // A class keeps its number.
+    static KNOWN: Mutex<Vec<(&[u8], usize)>> = Mutex::new(Vec::new());
+    let mut known = KNOWN
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some((_, number)) = known.iter().find(|(name, _)| *name == class) {
+        return Some(*number);
+    }
     // SAFETY: the library is the one that libvirt has loaded; it is asked for a
     // function whose type has been the same in all of GObject 2.
     unsafe {
@@ -87,6 +100,10 @@ fn type_named(class: &'static [u8]) -> Option<usize> {
             Some(from_name(CStr::from_bytes_with_nul(class).ok()?.as_ptr()))
         };
         libc::dlclose(library);
+        match number {
+            Some(number) if number != 0 => known.push((class, number)),
+            _ => {}
+        }
         number
     }
 }

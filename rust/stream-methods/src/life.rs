@@ -5,8 +5,9 @@ use crate::errors::exception;
 use crate::phase::{End, Phase};
 use crate::state::{not_blessed, recognise, stream_of, State};
 use libvirt::{Call, Connection, Stream};
-use perlxs::{Answer, Args, Error, Object, Perl, Sv};
+use perlxs::{Answer, Args, Attach, Error, Object, Perl, Sv};
 use std::ffi::CStr;
+use std::rc::Rc;
 
 fn class() -> &'static CStr {
     CStr::from_bytes_with_nul(b"Sys::Virt::Stream\0").unwrap_or_default()
@@ -16,13 +17,30 @@ fn class() -> &'static CStr {
 pub fn new_obj(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let object = Object::of(perl, args.get(0))?.ok_or_else(|| not_blessed("_new_obj", "con"))?;
     let flags = optional_flags(perl, args, 1)?;
-    let connection = Connection::at(object.slot());
+    let connection = connection(perl, object);
     let stream = Stream::new(connection, flags).map_err(|e| exception(perl, e))?;
     let reference = Sv::object(perl, class(), stream.0.address());
     if let Some(object) = Object::of(perl, reference.as_arg())? {
         object.attach(perl, State::new(stream, Some(flags)));
     }
     Ok(Answer::Sv(reference))
+}
+
+/// A connection that has been found to be one, hung on its object: as long as that holds
+/// the same integer, it is the same connection.
+struct Known(Connection);
+
+impl Attach for Known {}
+
+fn connection(perl: &Perl, object: Object<'_>) -> Option<Connection> {
+    match object.attached::<Known>() {
+        Some(known) if known.0.address() == object.slot() => Some(known.0),
+        _ => {
+            let connection = Connection::at(object.slot())?;
+            object.attach(perl, Rc::new(Known(connection)));
+            Some(connection)
+        }
+    }
 }
 
 /// An optional argument of C's type `unsigned int`.
