@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 
 const SOURCES: &[&str] = &[
-    "protect", "call", "around", "jobs", "handle", "layer", "tied", "data", "boot",
+    "protect", "signals", "call", "around", "jobs", "handle", "layer", "tied", "data", "boot",
 ];
 
 fn config(perl: &str, key: &str) -> String {

@@ -10,7 +10,7 @@ use std::os::unix::io::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,6 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How often each side looks before it sleeps: some microseconds, in which most calls
 /// are made. A sleep and a wake-up cost ten times as much.
 const LOOKS: u32 = 2_000;
-/// How long a call may wait for another thread to see it: see `Nudges`.
-const NUDGE: Duration = Duration::from_millis(200);
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -196,20 +194,20 @@ struct Outbox<T> {
     reader: AtomicU8,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// A call under way.
-struct Call<T> {
+pub(crate) struct Call<T> {
     worker: Worker,
     outbox: Arc<Outbox<T>>,
 }
 
 impl<T: Send + 'static> Call<T> {
-    fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Call<T>> {
+    pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Call<T>> {
         let outbox = Arc::new(Outbox {
             result: Mutex::new(None),
             reader: AtomicU8::new(AWAKE),
@@ -387,39 +385,5 @@ impl Stream {
                 let _ = self.abort(); // no thread to be had
             }
         }
-    }
-}
-
-/// Makes short calls on the connection now and then from another thread, as long as this
-/// lives.
-///
-/// libvirt before 10.1 can miss that a call is waiting to be sent while another
-/// thread waits for an answer on the same connection: then nothing is sent until
-/// the next call comes.
-pub struct Nudges(Arc<(Mutex<bool>, Condvar)>);
-
-impl Nudges {
-    pub fn start(stream: &Stream) -> Nudges {
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let (theirs, stream) = (Arc::clone(&stop), stream.clone());
-        let nudging = Call::start(move || loop {
-            let (stopped, told) = &*theirs;
-            let waited = told.wait_timeout_while(lock(stopped), NUDGE, |stopped| !*stopped);
-            if *waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0 {
-                return;
-            }
-            stream.nudge();
-        });
-        // Without a thread to be had there are no nudges: the worker ends by itself.
-        drop(nudging);
-        Nudges(stop)
-    }
-}
-
-impl Drop for Nudges {
-    fn drop(&mut self) {
-        let (stopped, told) = &*self.0;
-        *lock(stopped) = true;
-        told.notify_one();
     }
 }

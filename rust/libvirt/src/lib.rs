@@ -10,17 +10,19 @@ mod call;
 mod error;
 mod event;
 mod identity;
+mod nudges;
 mod reference;
 mod sigpipe;
 mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use aside::{end_idle, Deaf, Nudges, Outcome, Wait, PATIENCE};
+pub use aside::{end_idle, Deaf, Outcome, Wait, PATIENCE};
 pub use call::Call;
 pub use error::{reason, Error};
 pub use event::{on_event, Readable};
 pub use identity::Connection;
+pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
 

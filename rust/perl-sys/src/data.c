@@ -282,35 +282,3 @@ plx_clear_slot(SV *object)
     if (SvIOK(object))
         SvIV_set(object, 0);
 }
-
-/* --- signals --- */
-
-/* A value of %SIG that is code, or the name of some. */
-static int
-plx_is_handler(SV *sv)
-{
-    if (SvROK(sv) || isGV_with_GP(sv))
-        return 1;
-    return SvPOK(sv) && SvCUR(sv) && strNE(SvPVX(sv), "IGNORE") && strNE(SvPVX(sv), "DEFAULT");
-}
-
-/* Whether a slot of Perl's table, which there is, has a handler. */
-int
-plx_any_handler(pTHX)
-{
-    int i;
-    for (i = 1; i < SIG_SIZE; i++)
-        if (PL_psig_ptr[i] && plx_is_handler(PL_psig_ptr[i]))
-            return 1;
-    return 0;
-}
-
-/* Whether the program has set any handler in %SIG. */
-int
-plx_has_signal_handlers(void *perl)
-{
-    dTHXa(perl);
-    return plx_any_signal(aTHX) && plx_any_handler(aTHX);
-}
-
-int plx_signal_pending(void *perl) { dTHXa(perl); return PL_sig_pending != 0; }

@@ -25,69 +25,6 @@ typedef struct {
 } my_cxt_t;
 START_MY_CXT
 
-/* --- signals --- */
-
-/* Whether Perl's handler of a signal is called at once, at whatever instruction. */
-static int
-plx_is_called_at_once(pTHX_ int signal)
-{
-    struct sigaction action;
-    if (!PL_psig_ptr[signal])
-        return 0;
-    if (PL_signals & PERL_SIGNALS_UNSAFE_FLAG)
-        return 1;
-    /* POSIX::sigaction without SAFE sets one of these. */
-    return sigaction(signal, NULL, &action) == 0
-        && (action.sa_sigaction == PL_sighandler3p || action.sa_handler == PL_sighandler1p
-            || (void (*)(void))action.sa_handler == (void (*)(void))PL_sighandlerp);
-}
-
-/* Handlers that are called at once may die there. While Rust runs they are held back. (No
- * others: the system would have another thread take the signal, and Perl's function for
- * it would find no interpreter there.) */
-static void
-plx_mask(pTHX_ plx_frame *frame)
-{
-    sigset_t held;
-    int i, any = 0;
-    if (!plx_has_signal_handlers(aTHX_PERL))
-        return;
-    sigemptyset(&held);
-    for (i = 1; i < SIG_SIZE; i++)
-        if (plx_is_called_at_once(aTHX_ i)) {
-            sigaddset(&held, i);
-            any = 1;
-        }
-    if (any)
-        frame->masked = pthread_sigmask(SIG_BLOCK, &held, &frame->mask) == 0;
-}
-
-/* Threads that the library starts under an XSUB inherit this: no signal is for them. */
-void
-plx_mask_all(plx_frame *frame)
-{
-    sigset_t all;
-    sigfillset(&all);
-    frame->masked = pthread_sigmask(SIG_BLOCK, &all, &frame->mask) == 0;
-}
-
-static void
-plx_unmask(plx_frame *frame)
-{
-    if (frame->masked) {
-        frame->masked = 0;
-        pthread_sigmask(SIG_SETMASK, &frame->mask, NULL);
-    }
-}
-
-/* For the savestack: the frame ends by an exception of somebody else's. */
-void
-plx_unmask_frame(pTHX_ void *frame)
-{
-    PERL_UNUSED_CONTEXT;
-    plx_unmask((plx_frame *)frame);
-}
-
 /* --- exceptions and exits that have no frame --- */
 
 static void

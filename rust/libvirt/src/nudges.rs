@@ -1,0 +1,43 @@
+//! Short calls beside a long one, for libvirt's sake.
+
+use crate::aside::{lock, Call};
+use crate::Stream;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// How long a call may wait for another thread to see it.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Makes short calls on the connection now and then from another thread, as long as this
+/// lives.
+///
+/// libvirt before 10.1 can miss that a call is waiting to be sent while another
+/// thread waits for an answer on the same connection: then nothing is sent until
+/// the next call comes.
+pub struct Nudges(Arc<(Mutex<bool>, Condvar)>);
+
+impl Nudges {
+    pub fn start(stream: &Stream) -> Nudges {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let (theirs, stream) = (Arc::clone(&stop), stream.clone());
+        let nudging = Call::start(move || loop {
+            let (stopped, told) = &*theirs;
+            let waited = told.wait_timeout_while(lock(stopped), PAUSE, |stopped| !*stopped);
+            if *waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0 {
+                return;
+            }
+            stream.nudge();
+        });
+        // Without a thread to be had there are no nudges: the worker ends by itself.
+        drop(nudging);
+        Nudges(stop)
+    }
+}
+
+impl Drop for Nudges {
+    fn drop(&mut self) {
+        let (stopped, told) = &*self.0;
+        *lock(stopped) = true;
+        told.notify_one();
+    }
+}

@@ -1,0 +1,94 @@
+/* Signals: whether the program has handlers, and holding back those that Perl calls at
+ * once. */
+#include "plain.h"
+
+/* A value of %SIG that is code, or the name of some. */
+static int
+plx_is_handler(SV *sv)
+{
+    if (SvROK(sv) || isGV_with_GP(sv))
+        return 1;
+    return SvPOK(sv) && SvCUR(sv) && strNE(SvPVX(sv), "IGNORE") && strNE(SvPVX(sv), "DEFAULT");
+}
+
+/* Whether a slot of Perl's table, which there is, has a handler. */
+int
+plx_any_handler(pTHX)
+{
+    int i;
+    for (i = 1; i < SIG_SIZE; i++)
+        if (PL_psig_ptr[i] && plx_is_handler(PL_psig_ptr[i]))
+            return 1;
+    return 0;
+}
+
+/* Whether the program has set any handler in %SIG. */
+int
+plx_has_signal_handlers(void *perl)
+{
+    dTHXa(perl);
+    return plx_any_signal(aTHX) && plx_any_handler(aTHX);
+}
+
+int plx_signal_pending(void *perl) { dTHXa(perl); return PL_sig_pending != 0; }
+
+/* Whether Perl's handler of a signal is called at once, at whatever instruction. */
+static int
+plx_is_called_at_once(pTHX_ int signal)
+{
+    struct sigaction action;
+    if (!PL_psig_ptr[signal])
+        return 0;
+    if (PL_signals & PERL_SIGNALS_UNSAFE_FLAG)
+        return 1;
+    /* POSIX::sigaction without SAFE sets one of these. */
+    return sigaction(signal, NULL, &action) == 0
+        && (action.sa_sigaction == PL_sighandler3p || action.sa_handler == PL_sighandler1p
+            || (void (*)(void))action.sa_handler == (void (*)(void))PL_sighandlerp);
+}
+
+/* Handlers that are called at once may die there. While Rust runs they are held back. (No
+ * others: the system would have another thread take the signal, and Perl's function for
+ * it would find no interpreter there.) */
+void
+plx_mask(pTHX_ plx_frame *frame)
+{
+    sigset_t held;
+    int i, any = 0;
+    if (!plx_has_signal_handlers(aTHX_PERL))
+        return;
+    sigemptyset(&held);
+    for (i = 1; i < SIG_SIZE; i++)
+        if (plx_is_called_at_once(aTHX_ i)) {
+            sigaddset(&held, i);
+            any = 1;
+        }
+    if (any)
+        frame->masked = pthread_sigmask(SIG_BLOCK, &held, &frame->mask) == 0;
+}
+
+/* Threads that the library starts under an XSUB inherit this: no signal is for them. */
+void
+plx_mask_all(plx_frame *frame)
+{
+    sigset_t all;
+    sigfillset(&all);
+    frame->masked = pthread_sigmask(SIG_BLOCK, &all, &frame->mask) == 0;
+}
+
+void
+plx_unmask(plx_frame *frame)
+{
+    if (frame->masked) {
+        frame->masked = 0;
+        pthread_sigmask(SIG_SETMASK, &frame->mask, NULL);
+    }
+}
+
+/* For the savestack: the frame ends by an exception of somebody else's. */
+void
+plx_unmask_frame(pTHX_ void *frame)
+{
+    PERL_UNUSED_CONTEXT;
+    plx_unmask((plx_frame *)frame);
+}
