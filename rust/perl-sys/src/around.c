@@ -162,8 +162,8 @@ plx_call_over(pTHX_ CV *original)
     const SSize_t mark = plx_kept(aTHX);
     plx_frame frame; /* for its mask */
     ENTER;
+    plx_mask_handled(aTHX_ &frame);
     SAVEDESTRUCTOR_X(plx_unmask_frame, &frame);
-    plx_mask_all(&frame);
     SAVEDESTRUCTOR_X(plx_forget_since, INT2PTR(void *, mark));
     CvXSUB(original)(aTHX_ original);
     plx_unmask_frame(aTHX_ &frame);

@@ -168,7 +168,7 @@ void plx_run_call_value(pTHX_ plx_job *job);
 void plx_frame_begin(pTHX_ plx_frame *frame);
 void plx_frame_end(pTHX_ plx_frame *frame);
 void plx_unmask_frame(pTHX_ void *frame);
-void plx_mask_all(plx_frame *frame);
+void plx_mask_handled(pTHX_ plx_frame *frame);
 void plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *answer);
 void plx_answer_with(pTHX_ const plx_answer *answer);
 
@@ -186,6 +186,7 @@ SSize_t plx_kept(pTHX);
 void plx_forget_kept(pTHX_ SSize_t mark);
 
 void plx_interpreter_init(void *perl);
+int plx_handles(SV *sv);
 int plx_has_signal_handlers(void *perl);
 XS(plx_clone);
 XS(plx_dispatch);

@@ -285,10 +285,12 @@ plx_clear_slot(SV *object)
 
 /* --- signals --- */
 
-/* A value of %SIG that is code, or the name of some. */
-static int
-plx_is_handler(SV *sv)
+/* Whether a slot of Perl's table has code, or the name of some. */
+int
+plx_handles(SV *sv)
 {
+    if (!sv)
+        return 0;
     if (SvROK(sv) || isGV_with_GP(sv))
         return 1;
     return SvPOK(sv) && SvCUR(sv) && strNE(SvPVX(sv), "IGNORE") && strNE(SvPVX(sv), "DEFAULT");
@@ -300,7 +302,7 @@ plx_any_handler(pTHX)
 {
     int i;
     for (i = 1; i < SIG_SIZE; i++)
-        if (PL_psig_ptr[i] && plx_is_handler(PL_psig_ptr[i]))
+        if (plx_handles(PL_psig_ptr[i]))
             return 1;
     return 0;
 }

@@ -29,7 +29,9 @@ pub fn run<T>(
         done: false,
     };
     let result = work(perl, &state);
-    duty.done = result.is_ok();
-    perl.lend_after_error(|| drop(duty));
+    match result {
+        Ok(_) => duty.done = true,
+        Err(_) => perl.lend_after_error(|| drop(duty)),
+    }
     result
 }
