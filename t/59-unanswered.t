@@ -79,4 +79,29 @@ connected();
 EOP
     'an abort, and further calls', way => 'download', name => 'abort');
 
+# What a handler does with the stream whose call waits.
+says(<<'EOP', "whole\nconnected\n", 'a handler that receives from the same stream: no byte is lost', way => 'download', name => '');
+my ($all, $in_handler) = (0, 0);
+$SIG{ALRM} = sub { kill CONT => $pid; $in_handler = $st->recv(my $data, 10) };
+kill STOP => $pid;
+alarm 1;
+while ((my $got = $st->recv(my $data, 100)) > 0) { $all += $got }
+print $in_handler > 0 && $all + $in_handler == 6 << 20 ? "whole\n" : "$all and $in_handler\n";
+$st->finish;
+connected();
+EOP
+
+my $refused = "9 operation failed: stream is closed\n";
+says(<<'EOP', $refused x 2 . "done\nconnected\n", "a handler that ends the stream while $_ does so", way => 'upload', name => $_)
+$SIG{ALRM} = sub {
+    for my $end (qw(abort finish)) { print eval { $st->$end; 1 } ? "$end\n" : "$@->{code} $@->{message}\n" }
+    kill CONT => $pid;
+};
+kill STOP => $pid;
+alarm 1;
+print eval { $st->$name; 1 } ? "done\n" : "$@->{code} $@->{message}\n";
+connected();
+EOP
+    for qw(finish abort);
+
 done_testing;

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::io::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -64,12 +65,17 @@ pub enum Outcome<T, E> {
 
 /// A thread that makes calls. It ends when the value is dropped and the calls are made.
 struct Worker {
-    work: Sender<Work>,
-    thread: Option<thread::JoinHandle<()>>,
+    /// Nothing in a child of a fork, which has no such thread.
+    thread: Option<Thread>,
     /// Readable when the result is there, if somebody sleeps for it.
     bell: UnixStream,
     ringer: Arc<UnixStream>,
     process: Process,
+}
+
+struct Thread {
+    work: Sender<Work>,
+    handle: thread::JoinHandle<()>,
 }
 
 thread_local! {
@@ -78,6 +84,7 @@ thread_local! {
 
 impl Worker {
     fn get() -> io::Result<Worker> {
+        Stuck::settle();
         let idle = IDLE.try_with(|idle| idle.borrow_mut().pop()).ok().flatten();
         match idle {
             Some(worker) if worker.process == Process::this() => Ok(worker),
@@ -94,13 +101,22 @@ impl Worker {
                 .name("stream-call".into())
                 .spawn(move || make_calls(&inbox))
         };
+        let handle = without_signals(spawn)?;
         Ok(Worker {
-            work,
-            thread: Some(without_signals(spawn)?),
+            thread: Some(Thread { work, handle }),
             bell,
             ringer: Arc::new(ringer),
             process: Process::this(),
         })
+    }
+
+    fn send(&self, work: Work) -> Result<(), Work> {
+        match &self.thread {
+            Some(thread) if self.process == Process::this() => {
+                thread.work.send(work).map_err(|unsent| unsent.0)
+            }
+            _ => Err(work),
+        }
     }
 
     fn put_back(self) {
@@ -110,7 +126,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // No thread survives a fork: there is nothing to be let go of in a child.
+        // No thread survives a fork, and it may have held the channel's lock.
         if self.process != Process::this() {
             std::mem::forget(self.thread.take());
         }
@@ -119,14 +135,14 @@ impl Drop for Worker {
 
 /// Ends this thread's workers that have nothing to do: the program needs none any more.
 pub fn end_idle() {
+    Stuck::settle();
     let idle = IDLE.try_with(|idle| std::mem::take(&mut *idle.borrow_mut()));
     for mut worker in idle.unwrap_or_default() {
-        let thread = worker.thread.take();
         if worker.process == Process::this() {
-            drop(worker);
-            let _ = thread.map(thread::JoinHandle::join);
-        } else {
-            std::mem::forget(thread);
+            if let Some(Thread { work, handle }) = worker.thread.take() {
+                drop(work);
+                let _ = handle.join();
+            }
         }
     }
 }
@@ -185,13 +201,13 @@ fn look<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
 const AWAKE: u8 = 0;
 const ASLEEP: u8 = 1;
 const DONE: u8 = 2;
-const LEFT: u8 = 3;
 
 /// Where the other thread leaves its result.
 struct Outbox<T> {
-    result: Mutex<Option<T>>,
-    /// What the first thread does: AWAKE, ASLEEP or LEFT; and DONE when the result is there.
-    reader: AtomicU8,
+    /// What the call returned, or how it panicked.
+    result: Mutex<Option<thread::Result<T>>>,
+    /// What the first thread does, AWAKE or ASLEEP; and DONE when the result is there.
+    reader: Arc<AtomicU8>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -210,17 +226,15 @@ impl<T: Send + 'static> Call<T> {
     pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Call<T>> {
         let outbox = Arc::new(Outbox {
             result: Mutex::new(None),
-            reader: AtomicU8::new(AWAKE),
+            reader: Arc::new(AtomicU8::new(AWAKE)),
         });
         let worker = Worker::get()?;
         let (theirs, ringer) = (Arc::clone(&outbox), Arc::clone(&worker.ringer));
-        let sent = worker.work.send(Box::new(move || {
-            let result = work();
+        let sent = worker.send(Box::new(move || {
+            let result = catch_unwind(AssertUnwindSafe(work));
             *lock(&theirs.result) = Some(result);
-            match theirs.reader.swap(DONE, Ordering::SeqCst) {
-                ASLEEP => drop((&*ringer).write(b"!")),
-                LEFT => Stuck::over(&ringer),
-                _ => {}
+            if theirs.reader.swap(DONE, Ordering::SeqCst) == ASLEEP {
+                drop((&*ringer).write(b"!"));
             }
         }));
         match sent {
@@ -259,7 +273,7 @@ impl<T: Send + 'static> Call<T> {
     }
 
     /// Takes the result, which is there; the thread is free again.
-    fn take(self) -> Option<T> {
+    fn take(self) -> Option<thread::Result<T>> {
         let result = lock(&self.outbox.result).take();
         self.worker.put_back();
         result
@@ -267,69 +281,80 @@ impl<T: Send + 'static> Call<T> {
 
     /// Leaves the thread to its call; what is to be done for the same connection later
     /// may be left to it, too.
-    fn leave(self, connection: usize) {
-        Stuck::begins(&self.worker, connection);
-        if self.outbox.reader.swap(LEFT, Ordering::SeqCst) == DONE {
-            Stuck::over(&self.worker.ringer);
-        }
+    fn leave(self, connection: Option<usize>) {
+        let stuck = Stuck {
+            connection,
+            worker: self.worker,
+            reader: Arc::clone(&self.outbox.reader),
+        };
+        let _ = STUCK.try_with(|all| all.borrow_mut().push(stuck));
     }
 }
 
-/// Threads whose calls nobody waits for any more.
+/// A thread whose call nobody waits for any more.
 struct Stuck {
-    connection: usize,
-    ringer: Arc<UnixStream>,
-    work: Sender<Work>,
-    process: Process,
+    /// None where it is not known.
+    connection: Option<usize>,
+    worker: Worker,
+    reader: Arc<AtomicU8>,
 }
 
-static STUCK: Mutex<Vec<Stuck>> = Mutex::new(Vec::new());
+thread_local! {
+    static STUCK: RefCell<Vec<Stuck>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Stuck {
-    fn begins(worker: &Worker, connection: usize) {
-        lock(&STUCK).push(Stuck {
-            connection,
-            ringer: Arc::clone(&worker.ringer),
-            work: worker.work.clone(),
-            process: worker.process,
-        });
+    fn is_over(&self) -> bool {
+        self.worker.process != Process::this() || self.reader.load(Ordering::SeqCst) == DONE
     }
 
-    /// The call has returned at last.
-    fn over(ringer: &Arc<UnixStream>) {
-        lock(&STUCK).retain(|stuck| !Arc::ptr_eq(&stuck.ringer, ringer));
+    /// Lets go of the threads whose call has returned at last. (They end when they have
+    /// done what was left to them.)
+    fn settle() {
+        let over = STUCK.try_with(|all| {
+            let mut all = all.borrow_mut();
+            let (over, stuck) = std::mem::take(&mut *all)
+                .into_iter()
+                .partition(Stuck::is_over);
+            *all = stuck;
+            over
+        });
+        drop::<Vec<Stuck>>(over.unwrap_or_default());
     }
 
     /// Leaves `work` to a thread that waits for the same connection's answer, if one does.
-    fn queue(connection: usize, work: Work) -> Result<(), Work> {
-        let process = Process::this();
-        let stuck = lock(&STUCK);
-        match stuck
-            .iter()
-            .find(|stuck| stuck.connection == connection && stuck.process == process)
-        {
-            Some(stuck) => stuck.work.send(work).map_err(|unsent| unsent.0),
-            None => Err(work),
+    fn queue(connection: Option<usize>, work: Work) -> Result<(), Work> {
+        if connection.is_none() {
+            return Err(work);
         }
+        Stuck::settle();
+        let mut work = Some(work);
+        let _ = STUCK.try_with(|all| {
+            let all = all.borrow();
+            if let Some(stuck) = all.iter().find(|stuck| stuck.connection == connection) {
+                work = work.take().and_then(|work| stuck.worker.send(work).err());
+            }
+        });
+        work.map_or(Ok(()), Err)
     }
 }
 
 impl Stream {
-    fn connection(&self) -> usize {
+    fn connection(&self) -> Option<usize> {
         let connection = self.0.connection;
-        connection.map_or(0, |connection| connection.into_ptr() as usize)
+        connection.map(|connection| connection.into_ptr() as usize)
     }
 
     /// Makes `call` on another thread, and waits for it, for this long at most where there
-    /// is a limit. Where the wait fails, an abort makes the call return, unless it is one
-    /// that no other may stand beside (`alone`).
+    /// is a limit. Where the wait fails, an abort makes the call return, unless none may
+    /// stand beside what is under way by then (`alone`).
     ///
     /// The error is the system's, where it has no thread to give.
     pub fn aside<T: Send + 'static, W: Wait>(
         &self,
         call: impl FnOnce(&Stream) -> T + Send + 'static,
         limit: Option<Duration>,
-        alone: bool,
+        alone: impl FnOnce() -> bool,
         wait: &mut W,
     ) -> io::Result<Outcome<T, W::Error>> {
         let theirs = self.clone();
@@ -337,12 +362,11 @@ impl Stream {
         let under_way = Call::start(move || call(&theirs))?;
         let until = limit.map(|limit| Instant::now() + limit);
         let error = match under_way.wait(wait, until) {
-            Ok(true) => {
-                if let Some(result) = under_way.take() {
-                    return Ok(Outcome::Done(result));
-                }
-                return Ok(Outcome::Unanswered); // the call has panicked
-            }
+            Ok(true) => match under_way.take() {
+                Some(Ok(result)) => return Ok(Outcome::Done(result)),
+                Some(Err(panic)) => resume_unwind(panic),
+                None => return Ok(Outcome::Unanswered),
+            },
             Ok(false) => {
                 under_way.leave(self.connection());
                 return Ok(Outcome::Unanswered);
@@ -351,7 +375,7 @@ impl Stream {
         };
         // In a child of a fork there is nothing under way.
         if process == Process::this() {
-            match alone {
+            match alone() {
                 true => under_way.leave(self.connection()),
                 false => self.interrupt(under_way),
             }
@@ -380,7 +404,7 @@ impl Stream {
         let theirs = self.clone();
         let abort: Work = Box::new(move || drop(theirs.abort()));
         if let Err(abort) = Stuck::queue(self.connection(), abort) {
-            let made = self.aside(move |_| abort(), Some(PATIENCE), true, &mut Deaf);
+            let made = self.aside(move |_| abort(), Some(PATIENCE), || true, &mut Deaf);
             if made.is_err() {
                 let _ = self.abort(); // no thread to be had
             }

@@ -1,6 +1,7 @@
 //! Short calls beside a long one, for libvirt's sake.
 
 use crate::aside::{lock, Call};
+use crate::reference::Process;
 use crate::Stream;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -14,7 +15,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// libvirt before 10.1 can miss that a call is waiting to be sent while another
 /// thread waits for an answer on the same connection: then nothing is sent until
 /// the next call comes.
-pub struct Nudges(Arc<(Mutex<bool>, Condvar)>);
+pub struct Nudges {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    process: Process,
+}
 
 impl Nudges {
     pub fn start(stream: &Stream) -> Nudges {
@@ -30,14 +34,18 @@ impl Nudges {
         });
         // Without a thread to be had there are no nudges: the worker ends by itself.
         drop(nudging);
-        Nudges(stop)
+        let process = Process::this();
+        Nudges { stop, process }
     }
 }
 
 impl Drop for Nudges {
     fn drop(&mut self) {
-        let (stopped, told) = &*self.0;
-        *lock(stopped) = true;
-        told.notify_one();
+        // In a child of a fork there is no such thread, and it may have held the lock.
+        if self.process == Process::this() {
+            let (stopped, told) = &*self.stop;
+            *lock(stopped) = true;
+            told.notify_one();
+        }
     }
 }

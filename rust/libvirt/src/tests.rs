@@ -36,7 +36,7 @@ fn the_result_comes_back_however_long_it_takes() {
             std::thread::sleep(pause);
             42
         };
-        let got = st.aside(work, Some(FOREVER), true, &mut Deaf).unwrap();
+        let got = st.aside(work, Some(FOREVER), || true, &mut Deaf).unwrap();
         assert_eq!(got, Outcome::Done(42));
     }
 }
@@ -45,10 +45,10 @@ fn the_result_comes_back_however_long_it_takes() {
 fn a_thread_is_used_again_and_ends_on_request() {
     let st = stream();
     let name = |_: &Stream| std::thread::current().id();
-    let first = st.aside(name, None, true, &mut Deaf).unwrap();
-    assert_eq!(st.aside(name, None, true, &mut Deaf).unwrap(), first);
+    let first = st.aside(name, None, || true, &mut Deaf).unwrap();
+    assert_eq!(st.aside(name, None, || true, &mut Deaf).unwrap(), first);
     end_idle();
-    assert_ne!(st.aside(name, None, true, &mut Deaf).unwrap(), first);
+    assert_ne!(st.aside(name, None, || true, &mut Deaf).unwrap(), first);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_failing_wait_interrupts_the_call_which_may_go_on_by_itself() {
         std::thread::sleep(Duration::from_millis(30)); // longer than anybody looks
         assert!(done.send(()).is_ok());
     };
-    let got = st.aside(work, None, false, &mut Refuses).unwrap();
+    let got = st.aside(work, None, || false, &mut Refuses).unwrap();
     assert_eq!(got, Outcome::Interrupted("enough"));
     assert!(seen.recv_timeout(FOREVER).is_ok());
 }
@@ -73,7 +73,7 @@ fn what_takes_too_long_is_left_and_later_aborts_are_left_to_the_same_thread() {
         let _ = (stopped.recv(), done.send(()));
     };
     let got = st
-        .aside(work, Some(Duration::from_millis(1)), true, &mut Deaf)
+        .aside(work, Some(Duration::from_millis(1)), || true, &mut Deaf)
         .unwrap();
     assert_eq!(got, Outcome::Unanswered);
     let other = st.clone();
@@ -81,6 +81,40 @@ fn what_takes_too_long_is_left_and_later_aborts_are_left_to_the_same_thread() {
         other.abort_aside(); // none of them waits
     }
     assert!(stop.send(()).is_ok() && seen.recv_timeout(FOREVER).is_ok());
+}
+
+#[test]
+fn a_call_that_panics_panics_here() {
+    let st = stream();
+    let call = || st.aside(|_| panic!("as it should"), None, || true, &mut Deaf);
+    let panicked: Result<std::io::Result<Outcome<(), _>>, _> =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+    assert!(panicked.is_err());
+    let got = st.aside(|_| 42, None, || true, &mut Deaf).unwrap();
+    assert_eq!(got, Outcome::Done(42), "the thread goes on");
+}
+
+#[test]
+fn nothing_is_left_to_a_thread_of_another_connection() {
+    let known = stream();
+    // SAFETY: a live stream.
+    unsafe { virt_sys::virStreamRef(known.raw()) };
+    let (unknown, _taken) = Stream::adopt(known.address()).unwrap();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let limit = Some(Duration::from_millis(1));
+    let work = move |_: &Stream| assert!(stopped.recv().is_ok());
+    let left = unknown.aside(work, limit, || true, &mut Deaf).unwrap();
+    assert_eq!(left, Outcome::Unanswered);
+    let adopt = |st: &Stream| {
+        // SAFETY: a live stream; the reference is for the one that is made of it.
+        unsafe { virt_sys::virStreamRef(st.raw()) };
+        Stream::adopt(st.address()).unwrap().0
+    };
+    let other = adopt(&stream());
+    let aborts = std::sync::Arc::strong_count(&other.0);
+    other.abort_aside(); // it is waited for
+    assert_eq!(std::sync::Arc::strong_count(&other.0), aborts);
+    assert!(stop.send(()).is_ok());
 }
 
 #[test]

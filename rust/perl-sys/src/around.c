@@ -5,18 +5,18 @@
 /* What an XSUB made here is made around. */
 static MGVTBL plx_code_vtbl;
 
-static SV *
+static const MAGIC *
 plx_code_of(CV *cv)
 {
-    return mg_findext((SV *)cv, PERL_MAGIC_ext, &plx_code_vtbl)->mg_obj;
+    return mg_findext((SV *)cv, PERL_MAGIC_ext, &plx_code_vtbl);
 }
 
+/* `how`, if there is any, is copied. */
 static CV *
-plx_new_code(pTHX_ const char *name, XSUBADDR_t xsub, SV *code, const void *any)
+plx_new_code(pTHX_ const char *name, XSUBADDR_t xsub, SV *code, const void *how, size_t len)
 {
     CV *const made = newXS(name, xsub, __FILE__);
-    XSANY_OF(made) = (void *)any;
-    sv_magicext((SV *)made, code, PERL_MAGIC_ext, &plx_code_vtbl, NULL, 0);
+    sv_magicext((SV *)made, code, PERL_MAGIC_ext, &plx_code_vtbl, (const char *)how, (I32)len);
     return made;
 }
 
@@ -36,7 +36,7 @@ XS(plx_guarded)
         items = PLX_MOST_ARGS;
     for (i = 0; i < items; i++)
         args[i] = SvREFCNT_inc_simple_NN(ST(i));
-    job.code = SvREFCNT_inc_simple_NN(plx_code_of(cv));
+    job.code = SvREFCNT_inc_simple_NN(plx_code_of(cv)->mg_obj);
     job.args = args;
     job.argc = (size_t)items;
     /* Whoever calls us has scopes on Perl's stacks that it will leave. */
@@ -54,7 +54,7 @@ XS(plx_guarded)
 static SV *
 plx_new_guard(pTHX_ SV *code)
 {
-    return sv_2mortal(newRV_noinc((SV *)plx_new_code(aTHX_ NULL, plx_guarded, code, NULL)));
+    return sv_2mortal(newRV_noinc((SV *)plx_new_code(aTHX_ NULL, plx_guarded, code, NULL, 0)));
 }
 
 /* The sub `name`, with the glob that has it; NULL where there is none, or where `around`
@@ -78,7 +78,7 @@ plx_guard_sub(void *perl, const char *name)
     dTHXa(perl);
     CV *const original = plx_take_sub(aTHX_ name, plx_guarded);
     if (original) {
-        plx_new_code(aTHX_ name, plx_guarded, (SV *)original, NULL);
+        plx_new_code(aTHX_ name, plx_guarded, (SV *)original, NULL, 0);
         SvREFCNT_dec_NN((SV *)original); /* the guard has one of its own */
     }
 }
@@ -105,10 +105,10 @@ plx_ask(pTHX_ const plx_method *method, SV **args, I32 items, plx_answer *answer
 /* Whether the XSUB runs already for the first argument; it counts as running then, until
  * the scope ends. */
 static int
-plx_runs_already(pTHX_ const plx_around *around, SV *first)
+plx_runs_already(pTHX_ CV *original, SV *first)
 {
     HV *const running = plx_running(aTHX);
-    SV *const key = sv_2mortal(newSVpvf("%p %" SVf, (const void *)around, SVfARG(first)));
+    SV *const key = sv_2mortal(newSVpvf("%p %" SVf, (void *)original, SVfARG(first)));
     STRLEN len;
     const char *const text = SvPV(key, len);
     if (hv_exists(running, text, (I32)len))
@@ -138,7 +138,7 @@ plx_turn(pTHX_ CV *original, const plx_around *around, SV *first)
     SAVEDESTRUCTOR_X(plx_unmask_frame, &frame);
     ++*turns;
     *holder = &frame;
-    if (!around->once || !plx_runs_already(aTHX_ around, first))
+    if (!around->once || !plx_runs_already(aTHX_ original, first))
         CvXSUB(original)(aTHX_ original);
     if (!frame.left)
         LEAVE; /* otherwise that has been done, and what is on the savestack is not ours */
@@ -162,8 +162,8 @@ plx_call_over(pTHX_ CV *original)
     const SSize_t mark = plx_kept(aTHX);
     plx_frame frame; /* for its mask */
     ENTER;
+    plx_mask_handled(aTHX_ &frame);
     SAVEDESTRUCTOR_X(plx_unmask_frame, &frame);
-    plx_mask_all(&frame);
     SAVEDESTRUCTOR_X(plx_forget_since, INT2PTR(void *, mark));
     CvXSUB(original)(aTHX_ original);
     plx_unmask_frame(aTHX_ &frame);
@@ -174,8 +174,10 @@ plx_call_over(pTHX_ CV *original)
 XS(plx_relay)
 {
     dXSARGS;
-    const plx_around *const around = (const plx_around *)XSANY.any_ptr;
-    CV *const original = (CV *)plx_code_of(cv);
+    const MAGIC *const made = plx_code_of(cv);
+    CV *const original = (CV *)made->mg_obj;
+    const plx_around how = *(const plx_around *)made->mg_ptr; /* the XSUB may free this one */
+    const plx_around *const around = &how;
     SV *args[PLX_MOST_ARGS];
     const I32 count = items < PLX_MOST_ARGS ? items : PLX_MOST_ARGS;
     plx_answer answer;
@@ -207,17 +209,11 @@ plx_relay_around(void *perl, const char *name, const plx_method *before, const p
 {
     dTHXa(perl);
     CV *const original = plx_take_sub(aTHX_ name, plx_relay);
-    plx_around *around;
+    const plx_around around = { before, after, runs_callbacks, once, guards };
     CV *relay;
     if (!original)
         return;
-    Newx(around, 1, plx_around); /* lives as long as the process, as compiled code may */
-    around->before = before;
-    around->after = after;
-    around->runs_callbacks = runs_callbacks;
-    around->once = once;
-    around->guards = guards;
-    relay = plx_new_code(aTHX_ name, plx_relay, (SV *)original, around);
+    relay = plx_new_code(aTHX_ name, plx_relay, (SV *)original, &around, sizeof around);
     if (SvPOK(original))
         sv_setpvn((SV *)relay, SvPVX(original), SvCUR(original)); /* the prototype */
     SvREFCNT_dec_NN((SV *)original); /* the relay has one of its own */

@@ -170,7 +170,7 @@ void plx_frame_end(pTHX_ plx_frame *frame);
 void plx_mask(pTHX_ plx_frame *frame);
 void plx_unmask(plx_frame *frame);
 void plx_unmask_frame(pTHX_ void *frame);
-void plx_mask_all(plx_frame *frame);
+void plx_mask_handled(pTHX_ plx_frame *frame);
 void plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *answer);
 void plx_answer_with(pTHX_ const plx_answer *answer);
 

@@ -2,10 +2,12 @@
  * once. */
 #include "plain.h"
 
-/* A value of %SIG that is code, or the name of some. */
+/* Whether a slot of Perl's table has code, or the name of some. */
 static int
-plx_is_handler(SV *sv)
+plx_handles(SV *sv)
 {
+    if (!sv)
+        return 0;
     if (SvROK(sv) || isGV_with_GP(sv))
         return 1;
     return SvPOK(sv) && SvCUR(sv) && strNE(SvPVX(sv), "IGNORE") && strNE(SvPVX(sv), "DEFAULT");
@@ -17,7 +19,7 @@ plx_any_handler(pTHX)
 {
     int i;
     for (i = 1; i < SIG_SIZE; i++)
-        if (PL_psig_ptr[i] && plx_is_handler(PL_psig_ptr[i]))
+        if (plx_handles(PL_psig_ptr[i]))
             return 1;
     return 0;
 }
@@ -67,13 +69,21 @@ plx_mask(pTHX_ plx_frame *frame)
         frame->masked = pthread_sigmask(SIG_BLOCK, &held, &frame->mask) == 0;
 }
 
-/* Threads that the library starts under an XSUB inherit this: no signal is for them. */
+/* Threads that the library starts under an XSUB inherit this: no signal that has a handler
+ * is for them. Perl would run that after the XSUB anyway; all other signals act at once. */
 void
-plx_mask_all(plx_frame *frame)
+plx_mask_handled(pTHX_ plx_frame *frame)
 {
-    sigset_t all;
-    sigfillset(&all);
-    frame->masked = pthread_sigmask(SIG_BLOCK, &all, &frame->mask) == 0;
+    sigset_t held;
+    int i;
+    frame->masked = 0;
+    if (!plx_has_signal_handlers(aTHX_PERL))
+        return;
+    sigemptyset(&held);
+    for (i = 1; i < SIG_SIZE; i++)
+        if (plx_handles(PL_psig_ptr[i]))
+            sigaddset(&held, i);
+    frame->masked = pthread_sigmask(SIG_BLOCK, &held, &frame->mask) == 0;
 }
 
 void

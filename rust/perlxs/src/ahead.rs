@@ -91,6 +91,16 @@ impl Ahead {
         self.set(all);
     }
 
+    /// Has `bytes` to give after those that are there. Returns how many there are now.
+    pub fn add(&self, bytes: Vec<u8>) -> usize {
+        if self.is_empty() {
+            self.set(bytes);
+        } else {
+            self.set([self.rest(), &bytes].concat());
+        }
+        self.rest().len()
+    }
+
     /// The buffer, empty, to be filled anew.
     pub fn buffer(&self) -> Vec<u8> {
         let mut buffer = self.set(Vec::new());
@@ -143,6 +153,10 @@ mod tests {
         assert_eq!(copied(&ahead, 9).unwrap(), b"gh");
         assert!(ahead.is_empty());
         assert_eq!(copied(&ahead, 0), None);
+        assert_eq!(ahead.add(b"ij".to_vec()), 2);
+        assert_eq!(ahead.add(b"k".to_vec()), 3);
+        assert_eq!(ahead.add(Vec::new()), 3);
+        assert_eq!(copied(&ahead, 9).unwrap(), b"ijk");
         ahead.put_back(b"h");
         assert_eq!(copied(&ahead, 0).unwrap(), b"");
         assert!(ahead.buffer().is_empty());

@@ -122,7 +122,8 @@ pub fn make_so<T: Send + 'static>(
         } => (limit, runs_handlers),
     };
     let stream = &state.stream;
-    let alone = kind != Kind::Moves;
+    // A signal handler may have ended the stream meanwhile.
+    let alone = || kind != Kind::Moves || state.phase().is_over();
     let outcome = if runs_handlers {
         let mut wait = Handlers::new(perl, stream, kind);
         stream.aside(work, limit, alone, &mut wait)

@@ -101,7 +101,10 @@ fn end(
     // What an event loop throws here comes when all has been done.
     let mut ending = None;
     let _ = perl.lend(|| ending = Some(callback.before_end(stream, kind == Kind::Aborts)));
-    let ended = call(perl, way);
+    let ended = match way {
+        Way::Aside { .. } => state.while_ending(|| call(perl, way)),
+        Way::Here | Way::Never => call(perl, way),
+    };
     let _ = perl.lend(|| ending.map(|ending| callback.after_end(stream, ending)));
     ended
 }

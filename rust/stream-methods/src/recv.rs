@@ -165,7 +165,8 @@ pub fn fill(perl: &mut Perl, state: &State, want: usize, flags: u32) -> Result<R
     receive(perl, state, way, Ask { want, flags })?.map_err(|e| exception(perl, e))
 }
 
-/// Has libvirt fill the buffer of `unread`. The inner error is libvirt's.
+/// Has libvirt fill the buffer of `unread`. The inner error is libvirt's. A signal handler
+/// may have received meanwhile: what that left comes first, then what it said will come again.
 fn receive(
     perl: &mut Perl,
     state: &State,
@@ -177,8 +178,10 @@ fn receive(
         let got = stream.recv_onto(&mut buffer, ask.want, ask.flags);
         Ok((got, buffer))
     })?;
-    state.unread().set(buffer);
-    Ok(got)
+    Ok(match state.unread().add(buffer) {
+        0 => got,
+        len => Ok(Received::Data(len)),
+    })
 }
 
 /// What libvirt is asked for.

@@ -14,6 +14,8 @@ pub struct State {
     pub stream: Stream,
     pub callback: Callback,
     phase: Cell<Phase>,
+    /// Another thread makes a call that ends it, beside which there must be no second one.
+    ending: Cell<bool>,
     /// What libvirt has given and the program has not had. It ends with the stream.
     ahead: Ahead,
     /// Its driver knows of no holes.
@@ -35,6 +37,7 @@ impl State {
             stream,
             callback: Callback::new(),
             phase: Cell::new(Phase::New),
+            ending: Cell::new(false),
             ahead: Ahead::default(),
             has_no_holes: Cell::new(false),
             flags,
@@ -87,7 +90,18 @@ impl State {
     }
 
     pub fn may_end(&self) -> Result<(), libvirt::Error> {
-        refused(self.phase.get().may_end(), "end")
+        match self.ending.get() {
+            true => Err(libvirt::Error::closed()),
+            false => refused(self.phase.get().may_end(), "end"),
+        }
+    }
+
+    /// Makes a call that ends it: signal handlers may run meanwhile.
+    pub fn while_ending<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.ending.set(true);
+        let ended = call();
+        self.ending.set(false);
+        ended
     }
 
     /// Whether `recv` can be asked to stop at holes, as far as is known.

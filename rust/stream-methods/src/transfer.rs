@@ -29,11 +29,9 @@ pub fn run<T>(
         done: false,
     };
     let result = work(perl, &state);
-    duty.done = result.is_ok();
-    // Only then does an error go before what Perl code throws from now on.
-    match duty.done {
-        true => drop(duty),
-        false => perl.lend_after_error(|| drop(duty)),
+    match result {
+        Ok(_) => duty.done = true,
+        Err(_) => perl.lend_after_error(|| drop(duty)),
     }
     result
 }
