@@ -10,7 +10,8 @@ use std::ffi::CString;
 use std::sync::atomic::Ordering;
 
 /// Subs that open the stream in their second argument, and whether that receives and sends.
-const OPENERS: &[(&str, &Xsub, &Xsub)] = &[
+/// (A static: no constant refers to statics before Rust 1.83.)
+static OPENERS: &[(&str, &Xsub, &Xsub)] = &[
     ("Domain::open_console", &OPENS, &OPENED_BOTH_WAYS),
     ("Domain::open_channel", &OPENS, &OPENED_BOTH_WAYS),
     ("Domain::screenshot", &OPENS, &OPENED_TO_RECEIVE),
