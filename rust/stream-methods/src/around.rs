@@ -10,7 +10,8 @@ use std::ffi::CString;
 use std::sync::atomic::Ordering;
 
 /// Subs that open the stream in their second argument, and whether that receives and sends.
-const OPENERS: &[(&str, &Xsub, &Xsub)] = &[
+// No constant, which Rust before 1.83 lets name no static.
+static OPENERS: &[(&str, &Xsub, &Xsub)] = &[
     ("Domain::open_console", &OPENS, &OPENED_BOTH_WAYS),
     ("Domain::open_channel", &OPENS, &OPENED_BOTH_WAYS),
     ("Domain::screenshot", &OPENS, &OPENED_TO_RECEIVE),
