@@ -47,6 +47,7 @@ sub over {
 for my $name (sort keys %way) {
     my $way = $way{$name};
     subtest "$name: it dies" => sub {
+        $way->{open}->()->abort;    # from here on a thread is kept, and its descriptors
         my $before = descriptors();
         for my $when ('in between', 'at the end') {
             for my $thrown ("text\n", { an => 'object' }, bless([], 'Some::Exception')) {

@@ -6,7 +6,7 @@ package Sys::Virt::Stream::Command::Compare;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.2.0';
 
 use Exporter 'import';
 use List::Util qw(min);

@@ -5,7 +5,7 @@ package Sys::Virt::Stream::Command::Console;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.2.0';
 
 use Errno qw(EAGAIN EINTR);
 use Sys::Virt::Event;

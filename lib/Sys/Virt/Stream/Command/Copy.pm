@@ -5,7 +5,7 @@ package Sys::Virt::Stream::Command::Copy;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.2.0';
 
 use Sys::Virt::Stream::Command::Compare qw(stream_reader);
 use Sys::Virt::Stream::Command::Failure qw(trying);

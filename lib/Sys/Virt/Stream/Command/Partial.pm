@@ -6,7 +6,7 @@ package Sys::Virt::Stream::Command::Partial;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.2.0';
 
 use Cwd ();
 use Fcntl qw(LOCK_EX LOCK_NB);

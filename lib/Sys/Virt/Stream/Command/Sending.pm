@@ -12,7 +12,7 @@ package Sys::Virt::Stream::Command::Sending;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.2.0';
 
 use Exporter 'import';
 use Sys::Virt::Stream::Command::Compare qw(common stream_reader);

@@ -5,7 +5,7 @@ package Sys::Virt::Stream::Command::Upload;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.2.0';
 
 use Fcntl qw(SEEK_CUR SEEK_END SEEK_SET);
 use Sys::Virt::Stream::Command::Compare qw(file_reader);
