@@ -9,7 +9,7 @@ require XSLoader;
 
 our $loaded;
 
-# Where this file is loaded again, nothing is redefined that perl -W would warn of.
+# Where this file is loaded again, its subs go first, so that perl -W has nothing to warn of.
 BEGIN {
     no strict 'refs';
     undef *{ __PACKAGE__ . "::$_" } for grep { $loaded } qw(
@@ -43,8 +43,8 @@ sub handle {
     return Sys::Virt::Stream::Handle->new($self);
 }
 
-# libvirt's objects belong to the thread that made them: in another, its
-# end would give back what the first still uses. Perl makes them undef there.
+# libvirt's objects belong to the thread that made them. perl makes them undef in a new
+# thread, whose end would give back what the first one still uses.
 sub CLONE_SKIP { return 1 }
 
 if ($implementation eq 'c') {
@@ -52,7 +52,7 @@ if ($implementation eq 'c') {
 }
 elsif (!$loaded) {
     XSLoader::load(__PACKAGE__, $VERSION);
-    # The library's boot function is Rust's, which no exception may cross: it only brings
+    # The library's boot function is Rust's, which no exception may cross. It only brings
     # the XSUB that can refuse this perl, or this version.
     __PACKAGE__->can('_install')->(__PACKAGE__, $VERSION);
     delete $Sys::Virt::Stream::{_install};
@@ -90,7 +90,7 @@ sub _take_over {
         my ($package, $file, $line) = caller;
         my $load = $file =~ /[\n"]/ ? \&XSLoader::bootstrap_inherit
             : eval qq{package $package;\n#line $line "$file"\nsub { XSLoader::load(\@_) }};
-        # The boot would say that it redefines what stands here, so nothing does.
+        # The boot would warn of every sub that it redefines, so they go first.
         { no strict 'refs'; undef *{"Sys::Virt::Stream::$_"} for keys %own }
         my @result;
         my $booted = eval { @result = &$load; 1 };
@@ -112,7 +112,7 @@ sub _put {
     return;
 }
 
-# The connection that a stream needs, and all else that has a pointer of libvirt's.
+# The other classes whose objects hold a pointer of libvirt's: perl makes them undef, too.
 sub _stay_in_thread {
     no strict 'refs';
     for my $class ('Sys::Virt', map { "Sys::Virt::$_" } qw(

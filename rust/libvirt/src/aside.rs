@@ -253,7 +253,7 @@ impl<T: Send + 'static> Call<T> {
             if change(AWAKE, ASLEEP) {
                 let waited = wait.wait(self.worker.bell.as_raw_fd(), left);
                 change(ASLEEP, AWAKE);
-                // It may have rung; a ring that comes later is for nobody.
+                // The bell may have rung. A later ring only ends the next wait too early.
                 let _ = (&self.worker.bell).read(&mut [0; 8]);
                 waited?;
             }
@@ -323,8 +323,8 @@ impl Stream {
     }
 
     /// Makes `call` on another thread, and waits for it, for this long at most where there
-    /// is a limit. Where the wait fails, an abort makes the call return, unless it is one
-    /// that no other may stand beside (`alone`).
+    /// is a limit. If the wait fails, an abort is made so that the call returns, unless no
+    /// other call may be under way beside it (`alone`).
     ///
     /// The error is the system's, where it has no thread to give.
     pub fn aside<T: Send + 'static, W: Wait>(
@@ -376,8 +376,8 @@ impl Stream {
         }
     }
 
-    /// Aborts the stream, whatever comes of it, and however long it takes: it is waited
-    /// for a while, but not where a call on the connection has gone unanswered already.
+    /// Aborts the stream; an error is ignored. Waits for it for `PATIENCE` at most. Where a
+    /// call on the connection is unanswered already, the abort is left to that call's thread.
     pub fn abort_aside(&self) {
         let theirs = self.clone();
         let abort: Work = Box::new(move || drop(theirs.abort()));
@@ -410,7 +410,7 @@ impl Nudges {
             }
             stream.nudge();
         });
-        // Without a thread to be had there are no nudges: the worker ends by itself.
+        // Where no thread is to be had there are no nudges. The worker ends with its work.
         drop(nudging);
         Nudges(stop)
     }

@@ -2,7 +2,7 @@
  * around an XSUB of somebody else's that runs such code. */
 #include "boundary.h"
 
-/* What an XSUB made here is made around. */
+/* Marks the code that an XSUB made here stands around. */
 static MGVTBL plx_code_vtbl;
 
 static SV *
@@ -50,7 +50,7 @@ XS(plx_guarded)
     PUTBACK;
 }
 
-/* A code reference that calls what `code` is then. */
+/* A guard around `code`: it calls what `code` is by then. */
 static SV *
 plx_new_guard(pTHX_ SV *code)
 {
@@ -129,7 +129,7 @@ plx_turn(pTHX_ CV *original, const plx_around *around, SV *first)
     plx_frame frame;
 
     if (*turns == 0)
-        plx_raise_kept(aTHX_ 0); /* a turn within another raises none of that one's */
+        plx_raise_kept(aTHX_ 0); /* not in a nested turn: those of the outer one wait for it */
     frame.items = 0;
     plx_frame_begin(aTHX_ &frame);
     ENTER;
@@ -154,8 +154,8 @@ plx_forget_since(pTHX_ void *mark)
     plx_forget_kept(aTHX_ PTR2IV(mark));
 }
 
-/* Calls the XSUB, under which code of the program's may run all the same: what that threw
- * comes when it has returned, unless it dies itself. */
+/* Calls an XSUB that usually runs no callbacks. What code of the program's throws under it
+ * all the same is raised when it has returned, and forgotten if it dies itself. */
 static void
 plx_call_over(pTHX_ CV *original)
 {

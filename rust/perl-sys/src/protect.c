@@ -42,9 +42,9 @@ plx_is_called_at_once(pTHX_ int signal)
             || (void (*)(void))action.sa_handler == (void (*)(void))PL_sighandlerp);
 }
 
-/* Handlers that are called at once may die there. While Rust runs they are held back. (No
- * others: the system would have another thread take the signal, and Perl's function for
- * it would find no interpreter there.) */
+/* A handler that is called at once may die, and would jump over Rust. Its signal is held
+ * back while Rust runs. No other signal is: the system would give it to another thread,
+ * where Perl's function for it finds no interpreter. */
 static void
 plx_mask(pTHX_ plx_frame *frame)
 {
@@ -80,7 +80,7 @@ plx_unmask(plx_frame *frame)
     }
 }
 
-/* For the savestack: the frame ends by an exception of somebody else's. */
+/* For the savestack: called where an exception of other code ends the frame. */
 void
 plx_unmask_frame(pTHX_ void *frame)
 {
@@ -104,7 +104,7 @@ plx_kept(pTHX)
     return av_len(MY_CXT.kept) + 1;
 }
 
-/* Forgets all but the first `mark`. */
+/* Forgets all kept exceptions but the first `mark`. */
 void
 plx_forget_kept(pTHX_ SSize_t mark)
 {
@@ -113,7 +113,7 @@ plx_forget_kept(pTHX_ SSize_t mark)
         SvREFCNT_dec(av_pop(MY_CXT.kept));
 }
 
-/* Raises what has been through $SIG{__DIE__} already. */
+/* Raises an exception for which $SIG{__DIE__} has been called already. */
 static void
 plx_raise_again(pTHX_ SV *exception)
 {
@@ -122,7 +122,7 @@ plx_raise_again(pTHX_ SV *exception)
     croak_sv(exception);
 }
 
-/* Raises the oldest but for the first `mark`. */
+/* Raises the oldest kept exception after the first `mark`. */
 void
 plx_raise_kept(pTHX_ SSize_t mark)
 {
@@ -177,10 +177,11 @@ XS(plx_run_errand)
 /* A savestack to begin with; Perl makes it larger. */
 #define PLX_SAVES 60
 
-/* An exit unwinds down to PL_mainstack, and all of the savestack: pointed at our own, the
- * frames of whoever called us stay whole until they have returned. Profilers keep
- * positions in the savestack, so ours begins with a copy, as a block that unwinding
- * passes over. */
+/* Runs `run` in an eval, on an argument stack and a savestack of its own. An exit unwinds
+ * the stacks down to PL_mainstack, and the whole savestack: both are pointed at our own,
+ * so that the caller's stay as they are until it has returned. Profilers keep positions in
+ * the savestack, so ours begins with a copy of the caller's, in an entry that unwinding
+ * skips. */
 plx_status
 plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 {
@@ -258,8 +259,8 @@ plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 
 /* --- code whose jump goes on --- */
 
-/* The own argument stack makes last, next and goto to a place outside ordinary
- * exceptions. */
+/* The code has an argument stack of its own: last, next and goto to a place outside are
+ * exceptions then. */
 static plx_status
 plx_catch(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 {
@@ -324,7 +325,8 @@ plx_frame_begin(pTHX_ plx_frame *frame)
     plx_mask(aTHX_ frame);
 }
 
-/* With no frame of Rust's on the stack any more, perl may jump. */
+/* Ends a frame, when no frame of Rust's is left above it: what Perl code has left with goes
+ * on. */
 void
 plx_frame_end(pTHX_ plx_frame *frame)
 {
@@ -353,7 +355,6 @@ plx_frame_end(pTHX_ plx_frame *frame)
         plx_raise_again(aTHX_ frame->thrown);
 }
 
-/* Whether Perl code has left, so that the method has nothing more to do. */
 /* Rust has an error that is raised before whatever Perl code throws from now on. */
 void
 plx_fails(plx_frame *frame)
@@ -362,6 +363,7 @@ plx_fails(plx_frame *frame)
         frame->fails = 1;
 }
 
+/* Whether Perl code has left, so that the method has nothing more to do. */
 int
 plx_has_left(const plx_frame *frame)
 {
@@ -394,8 +396,9 @@ plx_hold(void *perl, plx_frame *holder)
     return before;
 }
 
-/* The frame that can keep a jump, if that which is lent can: between it and here there are
- * no frames of Perl's, to which the library would return. (One that has a jump had none.) */
+/* `holder` if it can keep a jump, else NULL. It can if no frame of Perl's is between it and
+ * here, since the library would return into that; or if it keeps a jump already, which has
+ * unwound them. */
 plx_frame *
 plx_usable(pTHX_ plx_frame *holder)
 {
@@ -405,8 +408,9 @@ plx_usable(pTHX_ plx_frame *holder)
         ? holder : NULL;
 }
 
-/* The interpreter for code that the library calls back: the frame that is lent in
- * *`holder`, and in *`frame` the same if it can keep a jump. 0 where Rust has it. */
+/* Takes the interpreter for code that the library calls back. *`holder` becomes the frame
+ * that is lent, and *`frame` the same if it can keep a jump. Returns 0 where Rust itself has
+ * the interpreter. */
 int
 plx_call_back(void *perl, plx_frame **holder, plx_frame **frame)
 {

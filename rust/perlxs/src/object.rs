@@ -88,7 +88,7 @@ impl<'a> Object<'a> {
         Ok(Some(object))
     }
 
-    /// The integer it holds, which nobody has vouched for; 0 where it holds none.
+    /// The integer that it holds, whatever that may be; 0 where it holds none.
     pub fn slot(self) -> isize {
         // SAFETY: whoever holds the reference holds the object.
         unsafe { sys::plx_slot(self.raw) as isize }

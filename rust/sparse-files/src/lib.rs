@@ -18,7 +18,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::io::{AsRawFd, FromRawFd, IntoRawFd};
 use std::path::Path;
 
-/// What a call that gives -1 and sets `errno` gave.
+/// The result of a call that returns -1 and sets `errno` where it fails.
 pub(crate) fn check<T: PartialEq + From<i8>>(result: T) -> Result<T> {
     if result == T::from(-1) {
         return Err(Error::last_os_error());

@@ -14,7 +14,7 @@ pub struct State {
     pub stream: Stream,
     pub callback: Callback,
     phase: Cell<Phase>,
-    /// What libvirt has given and the program has not had. It ends with the stream.
+    /// What has been received and the program has not had. It goes when the stream ends.
     ahead: Ahead,
     /// Its driver knows of no holes.
     has_no_holes: Cell<bool>,
@@ -59,14 +59,14 @@ impl State {
     pub fn opened(&self, ways: Ways) {
         self.has_no_holes.set(false);
         self.step(Step::Open(Ways {
-            // One that does not block has an answer where there is nothing to receive.
+            // A stream that does not block can be asked at any time: it has nothing then.
             receives: ways.receives || !self.is_blocking(),
             ..ways
         }));
     }
 
-    /// It ends now, if it is open. What libvirt says of one that is not is better than
-    /// a refusal.
+    /// Notes that it ends, if some call has opened it. Otherwise it stays New: libvirt's own
+    /// error is better than a refusal.
     pub fn ends(&self, end: End) {
         if self.is_opened() {
             self.step(Step::End(end));
@@ -112,13 +112,13 @@ impl State {
             .map_or(false, |flags| flags & libvirt::NONBLOCK == 0)
     }
 
-    /// What libvirt has given and the program has not had.
+    /// What has been received and the program has not had.
     pub fn unread(&self) -> &Ahead {
         &self.ahead
     }
 
-    /// Aborts the stream, whatever comes of it: an error has nobody to go to, since the
-    /// stream ends with one already. A forked child leaves it to its parent.
+    /// Aborts the stream, if it is open. An error is ignored: the program has one already, or
+    /// has dropped the stream. A forked child leaves the stream to its parent.
     pub fn abandon(&self) {
         if self.stream.is_inherited() || self.phase.get().is_over() || !self.is_opened() {
             return;
