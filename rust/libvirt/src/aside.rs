@@ -1,5 +1,5 @@
 //! Calls that another thread makes, so that this one can see to signals meanwhile, or
-//! leave a call that nobody answers.
+//! leave a call that the daemon does not answer.
 
 use crate::reference::Process;
 use crate::Stream;
@@ -14,8 +14,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a call that was interrupted may take to return, and an abort that nobody
-/// asked for, before it is left to its thread.
+/// How long a call that was interrupted may take to return before it is left to its thread;
+/// likewise an abort that the program has not asked for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How often each side looks before it sleeps: some microseconds, in which most calls
 /// are made. A sleep and a wake-up cost ten times as much.
@@ -68,7 +68,7 @@ pub enum Outcome<T, E> {
 struct Worker {
     work: Sender<Work>,
     thread: Option<thread::JoinHandle<()>>,
-    /// Readable when the result is there, if somebody sleeps for it.
+    /// Readable when the result is there, if the first thread sleeps.
     bell: UnixStream,
     ringer: Arc<UnixStream>,
     process: Process,
@@ -277,7 +277,7 @@ impl<T: Send + 'static> Call<T> {
     }
 }
 
-/// Threads whose calls nobody waits for any more.
+/// A thread that was left to its call.
 struct Stuck {
     connection: usize,
     ringer: Arc<UnixStream>,

@@ -212,8 +212,7 @@ impl Stream {
     pub(crate) fn nudge(&self) {
         if let Some(connection) = self.0.connection {
             let mut version = 0;
-            // SAFETY: the connection lives as long as its stream. What comes of
-            // the call concerns nobody.
+            // SAFETY: the connection lives as long as its stream. The result is ignored.
             unsafe { sys::virConnectGetLibVersion(connection.into_ptr(), &mut version) };
         }
     }

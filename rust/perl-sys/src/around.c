@@ -1,5 +1,5 @@
 /* XSUBs that stand around other code: between the library and code of the program's, or
- * around an XSUB of somebody else's that runs such code. */
+ * around an XSUB of another module's that runs such code. */
 #include "boundary.h"
 
 /* Marks the code that an XSUB made here stands around. */
@@ -39,7 +39,7 @@ XS(plx_guarded)
     job.code = SvREFCNT_inc_simple_NN(plx_code_of(cv));
     job.args = args;
     job.argc = (size_t)items;
-    /* Whoever calls us has scopes on Perl's stacks that it will leave. */
+    /* The caller has scopes on Perl's stacks that it will leave. */
     status = plx_contain(aTHX_ plx_usable(aTHX_ *plx_holder(aTHX)), plx_run_call_value, &job);
     SvREFCNT_dec_NN(job.code);
     for (i = 0; i < items; i++)
@@ -83,8 +83,8 @@ plx_guard_sub(void *perl, const char *name)
     }
 }
 
-/* An XSUB of somebody else's, with a method before it and one after it, both given its
- * arguments. */
+/* An XSUB of another module's, with a method before it and one after it, both of which get
+ * its arguments. */
 typedef struct {
     const plx_method *before, *after; /* either may be NULL */
     int runs_callbacks; /* of the program's, as an event loop does */

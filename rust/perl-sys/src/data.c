@@ -110,8 +110,8 @@ plx_grow(pTHX_ SV *sv, STRLEN need)
 
 SV *plx_new_scratch(void *perl) { dTHXa(perl); return newSVpvs(""); }
 
-/* A private buffer of `cap` bytes, or NULL where memory is out. A buffer that
- * somebody still shares is left to them. */
+/* A private buffer of `cap` bytes, or NULL where memory is out. A buffer that is still
+ * shared is left to the other scalars. */
 char *
 plx_scratch_room(void *perl, SV *sv, STRLEN cap)
 {

@@ -85,8 +85,8 @@ plx_run_file(pTHX_ plx_job *job)
     job->value = SvREFCNT_inc_simple_NN((SV *)io);
 }
 
-/* Takes from the handle what Perl has read and nobody has had, into job->value. For files
- * on which no seek could give it back. */
+/* Takes from the handle what Perl has read and the program has not had, into job->value: for
+ * files on which no seek could give it back. */
 static void
 plx_run_unread(pTHX_ plx_job *job)
 {

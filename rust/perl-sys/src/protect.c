@@ -6,10 +6,10 @@
  * plx_frame_end, when all C frames in between have returned. No eval is in the way, so
  * the program sees what it sees under any XS code.
  *
- * Where somebody else's code stands in between that uses Perl's stacks when it goes on,
- * they must stay as they are: such code is contained, in an eval on stacks of its own.
- * What it threw is raised when the frame ends; with no frame, or where that has something
- * to raise already, it waits for the next turn of the event loop. */
+ * An XSUB of another module's may be in between, which uses Perl's stacks when it goes on.
+ * They must stay as they are, so code under it is contained: it runs in an eval, on stacks of
+ * its own. What it throws is raised when the frame ends. If there is no frame, or if the frame
+ * has something to raise already, it waits for the next turn of the event loop. */
 #include "plain.h"
 
 #define MY_CXT_KEY "plx::interpreter" XS_VERSION

@@ -9,7 +9,7 @@ use std::{ptr, slice};
 /// A buffer that is emptied from its front, also by C: a plain call takes what it
 /// wants of the bytes by itself (`plx_take_ready`).
 pub struct Ahead {
-    /// The bytes that nobody has had: a tail of `bytes`, or nothing.
+    /// The bytes that are left: a tail of `bytes`, or nothing.
     ready: UnsafeCell<sys::Ready>,
     bytes: RefCell<Vec<u8>>,
 }

@@ -21,7 +21,7 @@ struct Holder<T> {
 unsafe extern "C" fn drop_holder<T>(head: *mut sys::Attached) {
     // SAFETY: `head` begins a Holder<T> that `hold` leaked; C gives it up once.
     let holder = unsafe { Box::from_raw(head as *mut Holder<T>) };
-    // A panic has nobody to go to.
+    // A panic here is ignored: no method could report it.
     let _ = caught(|| {
         drop(holder);
         Ok(())

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// The right to run Perl code on this interpreter.
 ///
-/// There is one at a time: it is made where C enters (see `table::enter`), and for
-/// whoever is called back by a library to which it is lent.
+/// There is one at a time: it is made where C enters (see `table::enter`), and for code that
+/// a library calls back, to which it is lent.
 pub struct Perl {
     raw: *mut c_void,
     /// The method's, which keeps what Perl code throws; null where there is none.

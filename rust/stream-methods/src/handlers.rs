@@ -28,7 +28,7 @@ pub fn failed(returned: &Returned) -> bool {
         || (!returned.defined && returned.errno != 0 && returned.errno != enotty)
 }
 
-/// What libvirt calls whoever receives by handlers, and whoever sends.
+/// libvirt's names for a program that receives by handlers, and for one that sends.
 pub const RECEIVER: &str = "data sinks";
 pub const SENDER: &str = "data sources";
 

@@ -57,7 +57,7 @@ pub fn finish(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 }
 
 /// Ends a transfer that is complete. Where `recv_file` or `send_file` has done so already,
-/// libvirt's error of a closed stream is none.
+/// libvirt's error that the stream is closed is ignored.
 pub fn complete(perl: &mut Perl, state: &State) -> Result<(), Error> {
     let whole = state.phase() == Phase::Ended(End::File);
     let call = |perl: &mut Perl, way| {

@@ -202,8 +202,8 @@ impl Ask {
         })
     }
 
-    /// What came of it, for a call with `flags`; None where that has to be made as it is:
-    /// it wants a hole's zeroes, or the driver knows of no holes.
+    /// What came of it, for a call with `flags`. None where that call has to be made after
+    /// all: it wants a hole's zeroes, or the driver knows of no holes.
     fn settle(
         self,
         state: &State,

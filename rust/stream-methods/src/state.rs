@@ -173,8 +173,8 @@ pub fn stream_of(perl: &mut Perl, st: Arg<'_>, name: &str, call: Call) -> Result
     }
 }
 
-/// The invocant of a method that takes a reference to a stream: what is none is
-/// libvirt's error.
+/// The invocant of a method that takes a reference to a stream. Anything else is libvirt's
+/// error.
 pub fn stream_behind(perl: &mut Perl, stref: Arg<'_>, call: Call) -> Result<Rc<State>, Error> {
     let found = Object::of(perl, stref)?.and_then(|object| recognise(perl, object));
     found.ok_or_else(|| exception(perl, call.refusal()))
