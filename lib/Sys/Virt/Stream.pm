@@ -9,7 +9,7 @@ require XSLoader;
 
 our $loaded;
 
-# Where this file is loaded again, nothing is redefined that perl -W would warn of.
+# Where this file is loaded again, its subs go first, so that perl -W has nothing to warn of.
 BEGIN {
     no strict 'refs';
     undef *{ __PACKAGE__ . "::$_" } for grep { $loaded } qw(
@@ -43,8 +43,8 @@ sub handle {
     return Sys::Virt::Stream::Handle->new($self);
 }
 
-# libvirt's objects belong to the thread that made them: in another, its
-# end would give back what the first still uses. Perl makes them undef there.
+# libvirt's objects belong to the thread that made them. perl makes them undef in a new
+# thread, whose end would give back what the first one still uses.
 sub CLONE_SKIP { return 1 }
 
 if ($implementation eq 'c') {
@@ -52,7 +52,7 @@ if ($implementation eq 'c') {
 }
 elsif (!$loaded) {
     XSLoader::load(__PACKAGE__, $VERSION);
-    # The library's boot function is Rust's, which no exception may cross: it only brings
+    # The library's boot function is Rust's, which no exception may cross. It only brings
     # the XSUB that can refuse this perl, or this version.
     __PACKAGE__->can('_install')->(__PACKAGE__, $VERSION);
     delete $Sys::Virt::Stream::{_install};
@@ -90,7 +90,7 @@ sub _take_over {
         my ($package, $file, $line) = caller;
         my $load = $file =~ /[\n"]/ ? \&XSLoader::bootstrap_inherit
             : eval qq{package $package;\n#line $line "$file"\nsub { XSLoader::load(\@_) }};
-        # The boot would say that it redefines what stands here, so nothing does.
+        # The boot would warn of every sub that it redefines, so they go first.
         { no strict 'refs'; undef *{"Sys::Virt::Stream::$_"} for keys %own }
         my @result;
         my $booted = eval { @result = &$load; 1 };
@@ -112,7 +112,7 @@ sub _put {
     return;
 }
 
-# The connection that a stream needs, and all else that has a pointer of libvirt's.
+# The other classes whose objects hold a pointer of libvirt's: perl makes them undef, too.
 sub _stay_in_thread {
     no strict 'refs';
     for my $class ('Sys::Virt', map { "Sys::Virt::$_" } qw(
@@ -143,7 +143,7 @@ Sys::Virt::Stream - move disk images, screenshots and consoles of virtual machin
     my $conn   = Sys::Virt->new(uri => 'test:///default');
     my $domain = $conn->get_domain_by_name('test');
 
-    # a picture of its screen
+    # a picture of its screen, by a handler
     my $st = $conn->new_stream;
     $domain->screenshot($st, 0, 0);
     open my $png, '>:raw', 'screenshot.png' or die "screenshot.png: $!";
@@ -154,15 +154,37 @@ Sys::Virt::Stream - move disk images, screenshots and consoles of virtual machin
     $st->finish;
     close $png or die "screenshot.png: $!";
 
+    # the same in one call
+    $st = $conn->new_stream;
+    $domain->screenshot($st, 0, 0);
+    $st->recv_file('screenshot.png');
+
+    # a volume to a file and back, with its holes
+    my $volume = $conn->get_storage_volume_by_path($path);
+    my $sparse = Sys::Virt::StorageVol::VOL_DOWNLOAD_SPARSE_STREAM;
+    $volume->download($st = $conn->new_stream, 0, 0, $sparse);
+    my $moved = $st->recv_file('disk.img', sparse => 1, digest => 'sha256');
+    print "$moved->{bytes} bytes, SHA-256 $moved->{digest}\n";
+
+    $sparse = Sys::Virt::StorageVol::VOL_UPLOAD_SPARSE_STREAM;
+    $volume->upload($st = $conn->new_stream, 0, 0, $sparse);
+    $st->send_file('disk.img', sparse => 1);
+
+    # a stream as a filehandle
+    $volume->download($st = $conn->new_stream, 0, 0);
+    my $fh = $st->handle;
+    while (my $line = <$fh>) { print $line if $line =~ /error/ }
+    close $fh or die $fh->stream_error;
+
 =head1 DESCRIPTION
 
-A stream is a pipe between a program and libvirt: storage volumes are
-downloaded and uploaded through it, screenshots are taken through it, and
-serial consoles and channels are connected to it. This module provides the
-C<Sys::Virt::Stream> package of L<Sys::Virt>, Perl's binding of libvirt, and
-takes the place of the one that comes with it. Connections, domains, volumes
-and everything else are those of the installed Sys::Virt; a program needs no
-change, in whatever order it loads the two.
+A stream is a pipe between a program and libvirt. Storage volumes are
+downloaded and uploaded through streams, screenshots are taken through them,
+and serial consoles and channels are connected to them. This module provides
+the C<Sys::Virt::Stream> package of L<Sys::Virt>, Perl's binding of libvirt,
+and takes the place of the one that comes with it. Connections, domains,
+volumes and everything else are those of the installed Sys::Virt. A program
+needs no change, and may load the two modules in any order.
 
 Data are bytes everywhere. Sizes and lengths are in bytes.
 
@@ -179,28 +201,29 @@ which has C<level>, C<code>, C<domain> and C<message>.
 
 =item $st = Sys::Virt::Stream->new($conn, $flags)
 
-A new stream of the connection, not open yet: C<< $vol->download >>,
+Makes a stream of the connection. It is not open yet: C<< $vol->download >>,
 C<< $vol->upload >>, C<< $domain->screenshot >>, C<< $domain->open_console >>,
 C<< $domain->open_channel >> and the like open it. C<$flags> is 0 or
 L</NONBLOCK>.
 
 =item $st->finish
 
-Ends a transfer that is complete, and waits for the other side to agree. An
-upload is whole only when this has returned.
+Ends a transfer that is complete, and waits for the other side to confirm it.
+An upload is whole only when C<finish> has returned.
 
 =item $st->abort
 
-Ends a transfer before it is complete. What has not arrived is lost. Aborting
-a stream that was never opened does nothing.
+Ends a transfer before it is complete. Data that has not arrived is lost.
+Aborting a stream that was never opened does nothing.
 
-One of these two ends every stream that was opened. A stream that goes out of
-scope without is aborted.
+A program calls C<finish> or C<abort> for every stream that it has opened. If an
+open stream goes out of scope before that, it is aborted.
 
 =item Sys::Virt::Stream->implementation
 
-C<rust> for this module, C<c> where C<SYS_VIRT_STREAM=c> in the environment has
-left the C binding's own stream in place. Only this module has this method.
+Returns C<rust> for this module, and C<c> where C<SYS_VIRT_STREAM=c> in the
+environment has left the C binding's own stream in place. Only this module has
+this method.
 
 =back
 
@@ -210,53 +233,54 @@ left the C binding's own stream in place. Only this module has this method.
 
 =item $count = $st->recv($data, $nbytes, $flags = 0)
 
-Receives up to C<$nbytes> bytes into C<$data>. Returns how many they were: 0 at
-the end of the data, -2 where a non-blocking stream has nothing ready, -3 at a
-hole, if C<$flags> is L</RECV_STOP_AT_HOLE>. C<$data> is anything that can be
-assigned to, and keeps its value unless data has arrived. One call delivers at
-most 16 MiB, whatever C<$nbytes> says.
+Receives up to C<$nbytes> bytes into C<$data>. Returns how many bytes were
+received: 0 at the end of the data, -2 where a non-blocking stream has nothing
+ready, -3 at a hole if C<$flags> is L</RECV_STOP_AT_HOLE>. C<$data> is anything
+that can be assigned to, and keeps its value unless data has arrived. One call
+delivers at most 16 MiB, whatever C<$nbytes> says.
 
 =item $count = $st->send($data, $nbytes)
 
-Sends the first C<$nbytes> bytes of C<$data>, or all if there are fewer.
-Returns how many were taken, or -2 where a non-blocking stream can take none
-now. An undefined C<$data> sends nothing. A character over 255 is an error, and
-nothing is sent.
+Sends the first C<$nbytes> bytes of C<$data>, or all of them if there are fewer.
+Returns how many bytes were taken, or -2 where a non-blocking stream can take
+none now. An undefined C<$data> sends nothing. A character over 255 is an error,
+and nothing is sent.
 
 =item $length = $st->recv_hole($flags = 0)
 
-The length of the hole that C<recv> has stopped at. C<$flags> is 0.
+Returns the length of the hole that C<recv> has stopped at. C<$flags> is 0.
 
 =item $st->send_hole($length, $flags = 0)
 
 Has the other side skip C<$length> bytes, which read as zeroes and take no
-space. C<$flags> is 0. The stream must have been opened as a sparse one.
+space. C<$flags> is 0; any other value is an error, and nothing is sent. The
+stream must have been opened as a sparse one.
 
 =back
 
-=head2 Whole transfers
+=head2 Whole transfers by handlers
 
-These call a handler for each piece, until the transfer is complete; C<finish>
-is still to be called. They need a blocking stream. A handler is a code
-reference, or whatever else Perl can call.
+These methods call a handler for each piece until the transfer is complete; the
+program calls C<finish> afterwards. They need a blocking stream. A handler is a
+code reference, or whatever else Perl can call.
 
 =over 4
 
 =item $st->recv_all($handler)
 
-C<< $handler->($st, $data, $nbytes) >> is given at most 262,120 bytes at a time
-and returns how many of them it has dealt with; it is called again with the
-rest. -1 says that it failed.
+C<< $handler->($st, $data, $nbytes) >> is given at most 262,120 bytes at a time,
+and returns how many of them it has dealt with. If some are left, it is called
+again with the rest. It returns -1 to say that it failed.
 
 =item $st->send_all($handler)
 
 C<< $handler->($st, $data, $nbytes) >> puts about C<$nbytes> bytes into
-C<$_[1]> and returns how many they are; 0 at the end, -1 if it failed.
+C<$_[1]>, and returns how many it has put there: 0 at the end, -1 if it failed.
 
 =item $st->sparse_recv_all($handler, $hole_handler)
 
-Like C<recv_all>; C<< $hole_handler->($st, $length) >> is called for a hole. It
-returns 0, or -1 if it failed.
+Works as C<recv_all> does, and calls C<< $hole_handler->($st, $length) >> for
+each hole. That handler returns 0, or -1 if it failed.
 
 =item $st->sparse_send_all($handler, $hole_handler, $skip_handler)
 
@@ -270,7 +294,7 @@ if it failed. At the end of the source the length is 0.
 
 =head2 Events
 
-For non-blocking streams, in a program with an event loop: see
+These methods are for non-blocking streams in a program with an event loop: see
 L<Sys::Virt::Event>.
 
 =over 4
@@ -278,25 +302,27 @@ L<Sys::Virt::Event>.
 =item $st->add_callback($events, $coderef)
 
 Has C<< $coderef->($st, $events) >> called whenever one of C<$events> has come
-up: a sum of the EVENT constants. A stream has one callback at a time, which
-keeps it alive.
+up. C<$events> is a sum of the EVENT constants. A stream has one callback at a
+time, and the callback keeps the stream alive. Each call is of what the variable
+given as C<$coderef> holds by then.
 
 =item $st->update_callback($events)
 
-Changes the events that are waited for.
+Changes the events that the callback is called for.
 
 =item $st->remove_callback
 
-Removes the callback. The end of the stream does so too; this is harmless then.
+Removes the callback. The end of the stream removes it too; C<remove_callback>
+does nothing after that.
 
 =back
 
 =head1 WHOLE FILES
 
 Only this module has these two methods, so C<< Sys::Virt::Stream->can('recv_file') >>
-asks for them. Each is a whole transfer: no Perl code runs for a piece of it, and when
-it returns the stream is finished (a C<finish> by habit is harmless). They need a
-blocking stream.
+tells whether they are there. Each makes a whole transfer. No Perl code runs for a
+piece of it, and the stream is finished when it returns. A C<finish> after it does
+nothing. They need a blocking stream.
 
 =over 4
 
@@ -310,14 +336,14 @@ Sends a file.
 
 =back
 
-The file is a path or a filehandle. A path to be written is created if need be; an
-existing file is truncated when the stream has delivered something, or its end, not
-before. A transfer through a handle begins at the handle's position, if it has one, and
-leaves it behind what was moved; one that does not block is waited for. A handle needs a
-descriptor of its own, and no layers but Perl's plain ones: not an encoding, not a string,
-not a tie.
+The file is a path or a filehandle. A path to be written is created if need be. An
+existing file is truncated when the stream has delivered its first data or its end, and
+not before. A transfer through a handle begins at the handle's position, if it has one,
+and leaves the handle behind what was moved. If the handle does not block, the call
+waits for it. A handle needs a descriptor of its own, and no layers but Perl's plain
+ones: a handle with an encoding, a handle on a string and a tied handle are refused.
 
-Both return a reference to a hash:
+Both methods return a reference to a hash:
 
 =over 4
 
@@ -327,22 +353,22 @@ All bytes of the file that were moved or passed over.
 
 =item holes
 
-How many of them lie in holes.
+How many of those bytes lie in holes.
 
 =item seconds
 
-How long it took, with a fraction.
+How long the transfer took, with a fraction.
 
 =item digest
 
-The digest that was asked for.
+The digest, if one was asked for.
 
 =back
 
-In the place of the file there may be another stream: C<< $to->send_file($from) >> and
+Another stream may stand in the place of the file: C<< $to->send_file($from) >> and
 C<< $from->recv_file($to) >> move all that C<$from> delivers, holes included, and finish both.
-A failure aborts both. The two belong on connections of their own: what one connection
-receives while it sends is kept in memory.
+A failure aborts both. The two streams should be on connections of their own: what a
+connection receives while it sends is kept in memory.
 
 =head2 Options
 
@@ -352,73 +378,75 @@ C<offset>, C<length> and C<progress> count as not given where their value is und
 
 =item sparse => 1
 
-Keeps holes: those that the file system tells of are sent as holes, and those that arrive
+Keeps holes. Holes that the file system tells of are sent as holes, and holes that arrive
 become holes of the file. The stream has to be opened as a sparse one. Where a file can
-have none (a pipe, a terminal, a device), a hole is written as zeroes.
+have no holes (a pipe, a terminal, a device), a hole is written as zeroes.
 
 =item detect_zeroes => 1
 
-Blocks of 4 KiB, aligned in the file, that hold nothing but zeroes become holes as well: in
+Makes holes also of blocks of 4 KiB, aligned in the file, that hold nothing but zeroes: in
 the file, or on the stream, which has to be C<sparse> then.
 
 =item offset => $bytes
 
-Where in the file the transfer begins, from its start. A file to be written is then not
-truncated. A file without positions, as a pipe, can't have one.
+Begins the transfer at this position, from the file's start. A file to be written is then
+not truncated. A file without positions, such as a pipe, can have no offset.
 
 =item length => $bytes
 
-Moves just as many bytes. A file or a stream that ends before is an error. Without it,
-all is moved up to the end: for an ordinary file the end that it has at the beginning.
+Moves exactly as many bytes. A file or a stream that ends before that is an error. Without
+this option all is moved up to the end: of an ordinary file, the end that it has when the
+transfer begins.
 
 =item digest => 'sha256'
 
-Computes that digest of what is moved, a hole being as many zeroes, and returns it in
-hexadecimal digits: what C<sha256sum> says of the file. It takes the processor about a second
-for a GiB, also of a hole, where that has instructions for it.
+Computes that digest of what is moved, and returns it in hexadecimal digits. A hole counts
+as its zeroes, so the digest is what C<sha256sum> says of the file. It takes the processor
+about a second for a GiB, also of a hole, if the processor has instructions for it.
 
 =item limit => $bytes
 
-Moves no more bytes in a second. Holes do not count.
+Moves no more bytes than this in a second. Holes do not count.
 
 =item progress => $coderef
 
-C<< $coderef->($bytes, $holes, $total) >> is called about four times a second, and once at
-the end: the bytes so far, those of them in holes, and how many there will be, undef where
-that is not known. A die ends the transfer.
+Calls C<< $coderef->($bytes, $holes, $total) >> about four times a second, and once at
+the end: the bytes so far, those of them in holes, and how many there will be. C<$total> is
+undef where that is not known. A die ends the transfer.
 
 =item sync => 1
 
-C<recv_file> only: the file is on disk when the call returns.
+For C<recv_file> only: the file is on disk when the call returns.
 
 =item replace => 1
 
-C<recv_file> with a path only: what stands there is replaced in one step when all has
-arrived and the stream has finished without an error. Until then, and on any failure, it
-stays as it is. The new file has the old one's permissions, extended attributes and access
-control lists, and its owner where that is allowed; of a symbolic link the file that it leads
-to is replaced. Meanwhile there is a file F<.NAME.XXXXXX> in the same folder, which a failure
-removes; a signal that ends the process, with no handler set for it, leaves it there.
+For C<recv_file> with a path only: the file at that path is replaced in one step when all
+has arrived and the stream has finished without an error. Until then, and on any failure,
+it stays as it is. The new file has the old one's permissions, extended attributes and
+access control lists, and its owner where that is allowed. If the path is a symbolic link,
+the file that it leads to is replaced. During the transfer there is a file F<.NAME.XXXXXX>
+in the same folder. A failure removes it. A signal that ends the process without a handler
+leaves it there.
 
 =item partial => $path
 
-With C<replace> only: the new file is this one meanwhile, in the same file system. A failure
-leaves it there, for another transfer to go on with: C<offset> then says how many of its bytes
-are right, and the stream has to begin behind them. No two transfers write to it at a time.
+With C<replace> only: the new file has this path during the transfer. It must be in the
+same file system. A failure leaves it there, and another transfer can continue it: C<offset>
+then says how many of its bytes are right, and the stream has to begin behind them. No two
+transfers write to it at a time.
 
 =back
 
 =head2 When they fail
 
-An argument that is wrong (an option that is not there, a directory, a handle with an
-encoding, a non-blocking stream) is an exception before anything has been moved, and the
-stream stays as it was.
+A wrong argument (an unknown option, a directory, a handle with an encoding, a non-blocking
+stream) is an exception before anything has been moved, and the stream stays as it was.
 
-Later failures abort the stream. What the system refuses is a L<Sys::Virt::Error> that
-names the file and the reason: "recv_file failed: cannot write /images/disk: No space left
-on device". Without C<replace> a file then keeps what has been written of it.
+Later failures abort the stream. An error of the system is a L<Sys::Virt::Error> that names
+the file and the reason: "recv_file failed: cannot write /images/disk: No space left on
+device". Without C<replace> a file then keeps what has been written to it.
 
-Signal handlers run between pieces and while the stream or the file is waited for: see
+Signal handlers run between pieces, and while the call waits for the stream or the file: see
 L</SIGNALS>.
 
 =head1 A STREAM AS A FILEHANDLE
@@ -427,7 +455,7 @@ L</SIGNALS>.
 
 =item $fh = $st->handle
 
-A filehandle over a blocking stream, for whatever reads from a handle or writes to
+Returns a filehandle over a blocking stream, for code that reads from a handle or writes to
 one: see L<Sys::Virt::Stream::Handle>. Only this module has this method.
 
 =back
@@ -442,7 +470,7 @@ For C<new_stream>: calls that would wait return -2 instead.
 
 =item RECV_STOP_AT_HOLE
 
-For C<recv>: return -3 at a hole, rather than its zeroes.
+For C<recv>: it returns -3 at a hole, and not the hole's zeroes.
 
 =item EVENT_READABLE
 
@@ -468,77 +496,103 @@ The other side has closed the stream.
 
 =item *
 
-It may die, with anything: the stream is aborted, and the exception is what the
-transfer dies with, the same object. C<exit> ends the program as anywhere else.
-C<last>, C<next> and C<goto> out of a handler are exceptions.
+It may die, with anything. The stream is aborted, and the transfer dies with the same
+exception object. C<exit> ends the program as anywhere else. C<last>, C<next> and C<goto>
+to a place outside the handler are exceptions.
 
 =item *
 
-If it returns undef, or nothing, and C<$!> was set meanwhile, it has failed, and
-the transfer dies with C<$!>'s text, as for -1: C<return syswrite ...> and
-C<return sysread ...> are all that a handler needs. Where C<$!> was not set,
-undef is the end of the data from a source, and a failure of a sink.
+If it returns undef or nothing, and C<$!> was set during its call, it has failed: the
+transfer dies with C<$!>'s text, as for -1. So C<return syswrite ...> and
+C<return sysread ...> are all that a handler needs. If C<$!> was not set, undef is the end
+of the data from a source, and a failure of a sink.
 
 =item *
 
-It may do what it likes with its data scalar: keep it, change it, bless it. The
-next piece is right, and what was kept stays.
+It may do what it likes with its data scalar: keep it, change it, bless it. The next piece
+is right all the same, and a scalar that was kept stays as it is.
 
 =item *
 
-It may use the stream, and others. Ending the stream makes the transfer fail.
+It may use its stream and others. If it ends its stream, the transfer fails.
 
 =item *
 
-C<$@>, C<$_> and C<$^S> are those of the program around the transfer.
+C<$@>, C<$_>, C<$^S> and C<caller> are those of the program around the transfer.
+
+=item *
+
+L<Scope::Upper> and L<Return::MultiLevel> cannot leave a handler. Where they refuse to, the
+handler goes on; where they leave by C<last> or C<goto>, the transfer dies.
+
+=item *
+
+A coroutine of L<Coro> may be switched, cancelled or ended in a handler. Coro itself crashes,
+in plain Perl too, if it cancels a coroutine that has variables of its own and is inside a
+sub that one of its subs has called.
 
 =back
 
 =head1 SIGNALS
 
-Perl's signal handlers run between the pieces of a transfer. If the program has
-set a handler in C<%SIG>, they also run while a call waits for libvirt, within
-a fraction of a second: the call is made from a second thread then, which runs
-no Perl and takes no signals. A handler that dies ends the call with its
-exception, and the stream is aborted. If libvirt does not come back from an
-aborted call within some seconds (because the daemon does not answer), the
-thread is left behind to do so when it can.
+Perl's signal handlers run between the pieces of a transfer. If the program has set a
+handler in C<%SIG>, and the stream blocks, they also run while a call waits for libvirt. A
+second thread makes the call then; that thread runs no Perl and takes no signals. A handler
+that dies ends the call with its exception, and the stream is aborted. If libvirt does not
+come back from the aborted call within some seconds, because the daemon does not answer,
+the thread is left to wait for it.
 
-A stream that is dropped, or whose transfer fails, is aborted from a second
-thread as well, and waited for as long at most: a daemon that has lost sight of
-a stream never answers. C<abort> waits for ten seconds, and then dies with a
-C<VIR_ERR_OPERATION_TIMEOUT>; the stream is closed all the same, and so ends what
-is asked of it later where libvirt would wait for ever. C<finish> of an open one waits
-as long as the daemon takes to store what it was sent: only a signal handler that
-dies ends that.
+A call of C<finish> or C<abort> that a handler has ended this way is not followed by
+another: the daemon would confirm both, and libvirt closes the connection over the second
+confirmation. The stream is closed for the program.
 
-C<set_keep_alive> of a connection does not end a call that waits for a silent daemon
-while no event loop runs. A signal handler that dies does.
+Handlers that Perl runs at once, and not between two of its operations, are those set by
+C<POSIX::sigaction> without C<SAFE>, and all of them under C<PERL_SIGNALS=unsafe>. During a
+method of this module they wait until the call of libvirt's returns, or run where the method
+waits for its second thread. They never interrupt libvirt itself.
 
-No SIGPIPE ends the program while a method writes to a connection that is broken:
-the method dies with libvirt's error.
+A stream that is dropped, or whose transfer fails, is aborted by a second thread too. The
+program waits five seconds at most for that: a daemon that has lost sight of a stream never
+answers. While a call on the same connection is still unanswered, further streams are
+dropped without a wait. C<abort> waits for ten seconds, and then dies with a
+C<VIR_ERR_OPERATION_TIMEOUT>; the stream is closed all the same. The same limit holds for
+calls on a stream that has ended, where libvirt would wait for ever. C<finish> of an open
+stream waits as long as the daemon takes to store what it was sent. Only a signal handler
+that dies ends that.
 
-Where the event loop is written in Perl (L<Sys::Virt::Event/register>) the call
-can't be made from a second thread, since libvirt would call that loop from
-there: handlers run when the call returns, and an abort takes as long as it takes. The same holds for
-C<Sys::Virt::Event::run_default>, which is not a stream's.
+C<set_keep_alive> of a connection does not end a call that waits for a silent daemon while
+no event loop runs. A signal handler that dies does.
+
+No SIGPIPE ends the program while a method writes to a connection that is broken: the
+method dies with libvirt's error.
+
+=head2 Close callbacks, and event loops in Perl
+
+Once a program has registered an event loop written in Perl (L<Sys::Virt::Event/register>)
+or a close callback of a connection (C<register_close_callback>), libvirt may run Perl code
+in the middle of any call. From then on every call is made on the program's own thread. Signal
+handlers then run when the call returns, and an abort takes as long as the daemon
+does. A call on a stream that has ended is refused if libvirt might wait for ever.
+With any loop, signal handlers run when a call of C<Sys::Virt::Event::run_default> returns.
 
 =head1 THREADS AND PROCESSES
 
 An object of libvirt's belongs to the thread that made it. In a thread that is
 created while streams, connections, domains and the like exist, they are
-undefined values; make new ones there. A callback is called by the thread that
-added it, and no other.
+undefined values; the thread makes new ones. Only the thread that has added a callback calls
+it.
 
-A forked child has no use of its parent's streams: the connection behind them
-is the parent's. They are left alone when the child ends. One forked in an event
-callback leaves by C<exec> or C<POSIX::_exit>: a way back, and C<exit> is one,
-leads through libvirt, which may wait there for a thread that only the parent has.
+A forked child may open connections and streams of its own, whatever its parent has done. It
+has no use of its parent's streams, since the connection behind them is the parent's: they
+are left alone when the child ends, and a waiting call that a child returns to dies. A child
+that was forked in an event callback leaves by C<exec> or C<POSIX::_exit>. Any other way out,
+C<exit> included, leads through libvirt, which may wait there for a thread that only the
+parent has.
 
 =head1 DIFFERENCES FROM THE C BINDING
 
 A program that works with the C binding's stream works with this one. Where the
-C binding crashes, hangs, leaks or loses data, this is what happens here.
+C binding crashes, hangs, leaks or loses data, this module does what is said here.
 
 =over 4
 
@@ -549,116 +603,175 @@ C<new>, C<implementation>, C<recv_file>, C<send_file> and C<handle> exist.
 =item *
 
 A handler that returns undef because its own I/O failed ends the transfer with
-that error. There a sink is called again for ever, and a source's failure is
-taken for the end of the data. An undef without an error from a sink is an
-error as well.
+that error, and an undef without an error from a sink is an error as well. In the
+C binding a sink is called again for ever, and a source's failure is taken for the
+end of the data.
 
 =item *
 
 A C<send_all> handler that claims more than its scalar holds is an error which
-says both numbers; there the memory behind the scalar is sent. One that supplies
-more than it was asked for has all of it sent, where there the rest is dropped
-silently; in C<sparse_send_all> that is an error.
+says both numbers. In the C binding the memory behind the scalar is sent.
 
 =item *
 
-A transfer whose handler dies has been aborted. Leaving a handler by C<last>,
-C<next> or C<goto> is an exception; there the rest of the program runs inside
-the handler.
+If a C<send_all> handler supplies more than it was asked for, all of it is sent; in
+C<sparse_send_all> that is an error. In the C binding the rest is dropped silently.
 
 =item *
 
-A stream that is dropped while it is open is aborted. There both sides go on
-queueing its data.
+A transfer whose handler dies has been aborted, and leaving a handler by C<last>,
+C<next> or C<goto> is an exception. In the C binding the stream stays open on both
+sides, and the rest of the program runs inside the handler.
 
 =item *
 
-C<recv> stores into all that can be assigned to: ties, elements that do not
-exist yet, C<substr>; what it stores has never the utf8 flag. A read-only target
-is refused before data is received; what another target could not take is
-delivered by the next C<recv>. C<nbytes> is cut to 16 MiB.
+A stream that is dropped while it is open is aborted. In the C binding both sides go
+on queueing its data.
+
+=item *
+
+C<recv> stores into everything that can be assigned to: ties, elements that do not
+exist yet, C<substr>. What it stores never has the utf8 flag. A read-only target
+is refused before data is received. If another target fails to take the data, the
+next C<recv> delivers it. C<nbytes> is cut to 16 MiB. In the C binding such targets
+stay empty, data appears as other characters, and a large C<nbytes> ends the process.
 
 =item *
 
 C<send>, and the handlers of C<send_all>, send the characters of a string as
-bytes, whatever its utf8 flag, and refuse characters over 255. There the
+bytes, whatever its utf8 flag, and refuse characters over 255. In the C binding the
 internal encoding is sent.
 
+=item *
+
 A value with magic (a tie, a C<substr>, a numbered match) is read before it is
-looked at; there it may count as undefined.
+looked at. In the C binding it may count as undefined.
 
 =item *
 
-A hole of a negative length is refused, and one of no length needs nothing to be
-sent; there the daemon may be told, and then never answer again. C<send_hole>
-on a local stream that has ended is an error; there it crashes.
+A hole of a negative length is refused. For a hole of length 0 nothing is sent. In the C
+binding the daemon is told, and may never answer again.
 
 =item *
 
-What is no stream is never followed as a pointer: each method dies with
-libvirt's "invalid stream pointer" for an object that is none, C<recv_all> and
-its kin and C<add_callback> for anything else too.
+C<send_hole> with flags on an open stream dies with the error that libvirt has for a
+local stream. In the C binding the daemon's refusal closes the connection, and may end the
+daemon.
+
+=item *
+
+C<send_hole> on a local stream that has ended is an error. In the C binding it crashes.
+
+=item *
+
+Nothing but a stream is ever followed as a pointer. Each method dies with libvirt's
+"invalid stream pointer" for an object that is no stream; C<recv_all> and its kin and
+C<add_callback> do so for anything else too. In the C binding the integer in the object is
+followed, and the program crashes.
 
 =item *
 
 A stream that was opened for one direction, by C<< $vol->download >>,
-C<< $vol->upload >> or C<< $domain->screenshot >>, refuses calls for the other:
-sending to what only receives, and a blocking C<recv> on what only sends, die with
+C<< $vol->upload >> or C<< $domain->screenshot >>, refuses calls for the other
+direction: sending to a download, and a blocking C<recv> from an upload, die with
 "cannot write to stream: Bad file descriptor" or "cannot read from stream: Bad
-file descriptor". There what is sent is lost, or comes back as data, and the daemon
-answers nothing any more; a hole crashes; and the C<recv> waits for ever.
+file descriptor". In the C binding sent data is lost, or comes back as data, and the
+daemon answers nothing any more; a hole crashes; and the C<recv> waits for ever.
 
 =item *
 
-A stream that is opened again, after its end, is as good as new. Opening one that
-is open aborts what it was open for; there that goes on unseen.
+A stream that is opened again after its end is as good as new. Opening a stream that
+is open aborts what it was open for. In the C binding the earlier transfer goes on unseen.
 
 =item *
 
-An C<abort> that the daemon does not answer, what is asked of a stream that ended
-so, and a broken connection, are exceptions: see L</SIGNALS>. There the call waits
-for ever, and the program dies of SIGPIPE.
+An C<abort> that the daemon does not answer, a call on a stream that ended so, and a
+broken connection are exceptions: see L</SIGNALS>. In the C binding the call waits for
+ever, and SIGPIPE ends the program.
 
 =item *
 
-Objects of libvirt's are undefined in a new thread. There its end frees the
-first thread's.
+Objects of libvirt's are undefined in a new thread. In the C binding the end of that
+thread frees the first thread's objects.
 
 =item *
 
-What a callback holds is released when it is removed, and when the stream ends.
-There it is never released on a connection to a daemon. A stream that ends takes
-its callback out of the event loop, which otherwise would call it for ever.
+What a callback holds is released when the callback is removed, and when the stream ends.
+In the C binding it is never released on a connection to a daemon.
 
 =item *
 
-The callback keeps the stream, not the variable that C<add_callback> was called
-on: that variable may be undefined or used again.
+A stream that ends takes its callback out of the event loop. In the C binding the loop
+goes on calling it.
 
 =item *
 
-An exception in a callback, and one in an event loop written in Perl (a signal
-handler's too, which comes up there), leaves libvirt's own calls in order before
-it comes out: of the call of this module, of C<Sys::Virt::Event::run_default>, or
-of C<_run_timeout_callback> and C<_run_handle_callback>. There it jumps out of
-libvirt while that holds locks.
-Of several exceptions in one turn the next turn begins with the second. What a
-loop's methods throw under a call that is none of this module's (while a
-connection is opened, say) comes out of the next turn.
+The callback keeps the stream, not the variable that C<add_callback> was called on: that
+variable may be undefined or used again. In the C binding the callback is given what the
+variable holds then.
 
 =item *
 
-A loop in Perl that is run from within a callback leaves out the watch or timer
-that is being dispatched, as libvirt's own loop does; libvirt does not survive
-the other.
+C<add_callback> calls what the variable given for the callback holds at the time, as in the C
+binding. If the variable is undef by then, the call is an exception. In the C binding
+the program crashes.
 
 =item *
 
-Signal handlers run while a call waits: see L</SIGNALS>.
+An exception in Perl code that libvirt calls comes out when libvirt has returned. Such code
+is a stream's callback, the methods of an event loop written in Perl and the signal handlers
+that run in them, and the callbacks of Sys::Virt's other classes: close callbacks, domain,
+network, storage pool, node device and secret events, watches and timers, and the callback
+that is asked for credentials. The exception comes out of the method of this module, of the
+turn of the event loop (C<Sys::Virt::Event::run_default>, C<_run_timeout_callback>,
+C<_run_handle_callback>), or of the call that registered the code. If several exceptions
+come up in one turn, the next turn begins with the second. If the exception
+comes up in another call of Sys::Virt's, such as the opening of a connection, the next turn
+of the event loop begins with it. In the C binding the exception jumps out of libvirt
+while that holds locks.
 
 =item *
 
-Many short calls of a handler leave nothing on Perl's stack.
+If a callback runs a loop in Perl, that leaves out the watch or timer that is being
+dispatched, as libvirt's own loop does. In the C binding libvirt does not survive it.
+
+=item *
+
+Signal handlers run while a call waits: see L</SIGNALS>. In the C binding they run when the
+call returns.
+
+=item *
+
+Many short calls of a handler leave nothing on Perl's stack. In the C binding each leaves
+its values there until the transfer is over.
+
+=back
+
+=head1 FAULTS OF LIBVIRT
+
+These are libvirt's own, and reach programs on either binding.
+
+=over 4
+
+=item *
+
+libvirtd 7.0 to 11.3 may end when a connection closes while streams are open on it and a
+call or late data of it is still in work. A program that ends its streams before it exits
+does not meet this.
+
+=item *
+
+A hole that the daemon cannot write (a full disk, the file system's limit) may cost the
+connection instead of giving an error.
+
+=item *
+
+Keep-alive messages need an event loop: a connection that was opened before a loop was
+registered has none, and while no loop runs C<set_keep_alive> ends no waiting call.
+
+=item *
+
+C<unregister_close_callback> in a close callback never returns.
 
 =back
 

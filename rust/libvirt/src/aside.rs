@@ -1,5 +1,5 @@
 //! Calls that another thread makes, so that this one can see to signals meanwhile, or
-//! leave a call that nobody answers.
+//! leave a call that the daemon does not answer.
 
 use crate::reference::Process;
 use crate::Stream;
@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a call that was interrupted may take to return, and an abort that nobody
-/// asked for, before it is left to its thread.
+/// How long a call that was interrupted may take to return before it is left to its thread;
+/// likewise an abort that the program has not asked for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How often each side looks before it sleeps: some microseconds, in which most calls
 /// are made. A sleep and a wake-up cost ten times as much.
@@ -265,7 +265,7 @@ impl<T: Send + 'static> Call<T> {
             if change(AWAKE, ASLEEP) {
                 let waited = wait.wait(self.worker.bell.as_raw_fd(), left);
                 change(ASLEEP, AWAKE);
-                // It may have rung; a ring that comes later is for nobody.
+                // The bell may have rung. A later ring only ends the next wait too early.
                 let _ = (&self.worker.bell).read(&mut [0; 8]);
                 waited?;
             }
@@ -398,8 +398,8 @@ impl Stream {
         }
     }
 
-    /// Aborts the stream, whatever comes of it, and however long it takes: it is waited
-    /// for a while, but not where a call on the connection has gone unanswered already.
+    /// Aborts the stream; an error is ignored. Waits for it for `PATIENCE` at most. Where a
+    /// call on the connection is unanswered already, the abort is left to that call's thread.
     pub fn abort_aside(&self) {
         let theirs = self.clone();
         let abort: Work = Box::new(move || drop(theirs.abort()));

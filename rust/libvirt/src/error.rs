@@ -105,7 +105,7 @@ impl Error {
         }
     }
 
-    /// A hole of a length that there is none of.
+    /// A hole of a negative length.
     pub fn hole(length: i64) -> Error {
         let message = format!(
             "invalid argument: a hole of {} bytes; its length is at least 0",
@@ -114,7 +114,7 @@ impl Error {
         Error::of_streams(virt_sys::VIR_ERR_INVALID_ARG, message.into_bytes())
     }
 
-    /// Flags for a hole, of which there are none.
+    /// Flags for a hole: libvirt has none.
     pub fn hole_flags(flags: u32) -> Error {
         let message = format!(
             "unsupported flags (0x{:x}) in function virFDStreamSendHole",

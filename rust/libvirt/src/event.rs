@@ -1,5 +1,5 @@
-//! Event callbacks. libvirt is given a number, never an address: whatever it
-//! does with it, and however late, a number can be looked up in vain.
+//! Event callbacks. libvirt is given a number and never an address. If it comes back with
+//! the number too late, the number is not found, and nothing happens.
 
 use crate::reference::Process;
 use crate::stream::check;

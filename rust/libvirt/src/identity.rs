@@ -16,7 +16,8 @@ const GOBJECT: &[u8] = b"libgobject-2.0.0.dylib\0";
 #[cfg(not(target_os = "macos"))]
 const GOBJECT: &[u8] = b"libgobject-2.0.so.0\0";
 
-/// An address that has been found to be a live object of one class.
+/// An address at which an object of one class began when it was looked at. It is for use
+/// at once: nothing here keeps the object.
 #[derive(Clone, Copy)]
 pub struct Identified<T>(ptr::NonNull<T>);
 

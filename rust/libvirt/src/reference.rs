@@ -17,7 +17,8 @@ pub(crate) struct Reference {
     process: Process,
 }
 
-// SAFETY: libvirt's streams may be used from any thread; they lock themselves.
+// SAFETY: libvirt's streams may be used from any thread: those of a daemon lock themselves,
+// local ones while they are open.
 unsafe impl Send for Reference {}
 // SAFETY: as above.
 unsafe impl Sync for Reference {}

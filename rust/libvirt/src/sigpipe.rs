@@ -19,9 +19,9 @@ impl SigPipe {
         }
     }
 
-    /// Makes a call of libvirt's with the signal held back. Where the call fails and
-    /// one has come that would end the program, it goes no further; a program that
-    /// has said what it wants of it gets it.
+    /// Makes a call of libvirt's with the signal held back. If the call fails, and a signal
+    /// has come that would end the program, it is taken away. A program that handles or
+    /// ignores the signal gets it.
     #[inline(always)]
     pub(crate) fn held(&self, call: impl FnOnce() -> c_int) -> c_int {
         let mut before = MaybeUninit::uninit();
@@ -47,8 +47,8 @@ impl SigPipe {
         let mut action = MaybeUninit::<libc::sigaction>::uninit();
         let mut waiting = MaybeUninit::uninit();
         let mut got = 0;
-        // SAFETY: each call fills what the next looks at, or fails itself; sigwait
-        // returns at once, since one is pending.
+        // SAFETY: each call fills what the next looks at, or fails itself. (sigwait returns at
+        // once, since one is pending, unless another thread takes that first.)
         unsafe {
             if libc::sigismember(before, libc::SIGPIPE) == 0
                 && libc::sigaction(libc::SIGPIPE, ptr::null(), action.as_mut_ptr()) == 0

@@ -89,16 +89,16 @@ impl Stream {
         self.0.is_inherited()
     }
 
-    /// Whether a daemon is behind the open stream: only such a one knows of flags for
-    /// receiving, and refuses one that there is not.
+    /// Whether a daemon is behind the open stream. Only its driver takes flags for receiving,
+    /// and refuses an unknown one as an invalid argument.
     pub fn is_remote(&self) -> bool {
         let no_such_flag = 1 << 31;
         let tried = self.recv(&mut [], no_such_flag);
         matches!(tried, Err(e) if e.code == sys::VIR_ERR_INVALID_ARG as i32)
     }
 
-    /// Whether some call has opened it. (Every open stream has another error for this
-    /// one, which changes nothing without a callback.)
+    /// Whether some call has opened it. The call that is tried fails without a callback, and
+    /// changes nothing; on a stream that is not open it is unsupported.
     pub fn is_opened(&self) -> bool {
         !matches!(self.update_callback(0), Err(e) if e.is_unsupported())
     }
@@ -140,8 +140,8 @@ impl Stream {
         Ok(got)
     }
 
-    /// The same for who wants much, in few pieces: what belongs to a full packet, and
-    /// further blocks, as long as they are whole. `buffer` is empty.
+    /// The same for a caller who wants much, in few pieces: it goes on after a full packet,
+    /// for the rest of its block, and after each whole block. `buffer` is empty.
     pub fn recv_blocks(
         &self,
         buffer: &mut Vec<u8>,
@@ -156,7 +156,7 @@ impl Stream {
             }
             got = self.recv_onto(buffer, want - len, flags)?;
         }
-        // What ended it with data at hand will say so again.
+        // Where data has come, the next call says again what has ended the loop.
         Ok(match buffer.len() {
             0 => got,
             len => Received::Data(len),
@@ -208,12 +208,11 @@ impl Stream {
         check(self.0.sigpipe.held(|| call(self.raw())))
     }
 
-    /// Asks the connection for something short, for no sake but its own: see `Nudges`.
+    /// Makes a short call on the connection, whose result is of no use: see `Nudges`.
     pub(crate) fn nudge(&self) {
         if let Some(connection) = self.0.connection {
             let mut version = 0;
-            // SAFETY: the connection lives as long as its stream. What comes of
-            // the call concerns nobody.
+            // SAFETY: the connection lives as long as its stream. The result is ignored.
             unsafe { sys::virConnectGetLibVersion(connection.into_ptr(), &mut version) };
         }
     }

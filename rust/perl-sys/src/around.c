@@ -1,8 +1,8 @@
 /* XSUBs that stand around other code: between the library and code of the program's, or
- * around an XSUB of somebody else's that runs such code. */
+ * around an XSUB of another module's that runs such code. */
 #include "boundary.h"
 
-/* What an XSUB made here is made around. */
+/* Marks the code that an XSUB made here stands around. */
 static MGVTBL plx_code_vtbl;
 
 static const MAGIC *
@@ -39,7 +39,7 @@ XS(plx_guarded)
     job.code = SvREFCNT_inc_simple_NN(plx_code_of(cv)->mg_obj);
     job.args = args;
     job.argc = (size_t)items;
-    /* Whoever calls us has scopes on Perl's stacks that it will leave. */
+    /* The caller has scopes on Perl's stacks that it will leave. */
     status = plx_contain(aTHX_ plx_usable(aTHX_ *plx_holder(aTHX)), plx_run_call_value, &job);
     SvREFCNT_dec_NN(job.code);
     for (i = 0; i < items; i++)
@@ -50,7 +50,7 @@ XS(plx_guarded)
     PUTBACK;
 }
 
-/* A code reference that calls what `code` is then. */
+/* A guard around `code`: it calls what `code` is by then. */
 static SV *
 plx_new_guard(pTHX_ SV *code)
 {
@@ -83,8 +83,8 @@ plx_guard_sub(void *perl, const char *name)
     }
 }
 
-/* An XSUB of somebody else's, with a method before it and one after it, both given its
- * arguments. */
+/* An XSUB of another module's, with a method before it and one after it, both of which get
+ * its arguments. */
 typedef struct {
     const plx_method *before, *after; /* either may be NULL */
     int runs_callbacks; /* of the program's, as an event loop does */
@@ -129,7 +129,7 @@ plx_turn(pTHX_ CV *original, const plx_around *around, SV *first)
     plx_frame frame;
 
     if (*turns == 0)
-        plx_raise_kept(aTHX_ 0); /* a turn within another raises none of that one's */
+        plx_raise_kept(aTHX_ 0); /* not in a nested turn: those of the outer one wait for it */
     frame.items = 0;
     plx_frame_begin(aTHX_ &frame);
     ENTER;
@@ -154,8 +154,8 @@ plx_forget_since(pTHX_ void *mark)
     plx_forget_kept(aTHX_ PTR2IV(mark));
 }
 
-/* Calls the XSUB, under which code of the program's may run all the same: what that threw
- * comes when it has returned, unless it dies itself. */
+/* Calls an XSUB that usually runs no callbacks. What code of the program's throws under it
+ * all the same is raised when it has returned, and forgotten if it dies itself. */
 static void
 plx_call_over(pTHX_ CV *original)
 {

@@ -1,8 +1,9 @@
 /* The C boundary: what only C can say of Perl. It knows nothing of libvirt.
  *
- * `perl` is the interpreter; a perl without threads ignores it. A function that
- * returns a plx_status may run Perl code, and never jumps: see protect.c. All
- * others run no code of the program's, and die only where memory is out. */
+ * `perl` is the interpreter; a perl without threads ignores it. Of the functions that
+ * Rust calls, those that return a plx_status may run Perl code, and never jump: see
+ * protect.c. The others run no code of the program's, and die only where memory is out.
+ * Functions that C alone calls may jump, since no frame of Rust is left by then. */
 #ifndef PLX_BOUNDARY_H
 #define PLX_BOUNDARY_H
 
@@ -133,7 +134,7 @@ typedef struct {
 extern const plx_table *plx_the_table;
 #define PLX_REENTRANT() (*(const volatile char *)plx_the_table->reentrant)
 
-/* A method that runs, or a relay: to its end Perl's stack belongs to whoever called it. */
+/* What belongs to a method, or a relay, that runs. */
 struct plx_frame {
     SV *args[PLX_MOST_ARGS]; /* counted: Perl's stack holds no counts of them */
     I32 items;
@@ -174,8 +175,9 @@ void plx_mask_handled(pTHX_ plx_frame *frame);
 void plx_run_method(pTHX_ const plx_method *method, plx_frame *frame, plx_answer *answer);
 void plx_answer_with(pTHX_ const plx_answer *answer);
 
-/* Who has the interpreter: NULL while Perl code runs; PLX_HELD while Rust does; and while
- * the library does, the frame of whoever has called it, for the code that it calls back. */
+/* Who has the interpreter. NULL: Perl code. PLX_HELD: Rust. Otherwise the library has it,
+ * and this is the frame of the method that has called the library: code that the library
+ * calls back leaves its exceptions there. */
 plx_frame **plx_holder(pTHX);
 plx_frame *plx_hold(void *perl, plx_frame *holder);
 plx_frame *plx_usable(pTHX_ plx_frame *holder);

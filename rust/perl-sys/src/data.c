@@ -1,4 +1,5 @@
-/* Scalars and objects. Nothing here runs code of the program's: what would is put off. */
+/* Scalars and objects. What Rust calls here runs no code of the program's: what would is put
+ * off. plx_attached_free may run some, since perl calls it with no frame of Rust's above. */
 #include "plain.h"
 
 SV *plx_inc(SV *sv) { return SvREFCNT_inc_simple_NN(sv); }
@@ -24,7 +25,7 @@ plx_new_integer(void *perl, long long value)
     char digits[24];
     if ((IV)value == value)
         return newSViv((IV)value);
-    /* Perl's own formats know no 64 bits there. */
+    /* Perl's own formats print no 64-bit integer there. */
     return newSVpvn(digits, (STRLEN)my_snprintf(digits, sizeof digits, "%lld", value));
 }
 
@@ -39,7 +40,7 @@ plx_new_bytes(void *perl, const char *bytes, size_t len)
     return newSVpvn(bytes, len);
 }
 
-/* Of what the scalar holds: one with magic has been read before. */
+/* A new scalar with the same value. Get magic has been called already. */
 SV *
 plx_new_copy(void *perl, SV *sv)
 {
@@ -109,8 +110,8 @@ plx_grow(pTHX_ SV *sv, STRLEN need)
 
 SV *plx_new_scratch(void *perl) { dTHXa(perl); return newSVpvs(""); }
 
-/* A private buffer of `cap` bytes, or NULL where memory is out. A buffer that
- * somebody still shares is left to them. */
+/* A private buffer of `cap` bytes, or NULL where memory is out. A buffer that is still
+ * shared is left to the other scalars. */
 char *
 plx_scratch_room(void *perl, SV *sv, STRLEN cap)
 {

@@ -1,5 +1,4 @@
-/* Perl's filehandles, as far as a file descriptor goes; and paths, which are
- * whatever is none. */
+/* The descriptors of Perl's filehandles. What is no filehandle is a path. */
 #include "boundary.h"
 #include "perliol.h"
 
@@ -19,7 +18,7 @@ plx_io_of(pTHX_ SV *sv, int *is_handle)
     return *is_handle ? GvIOp((GV *)sv) : NULL;
 }
 
-/* The bytes that have to be those of the file: no layer may make others of them. */
+/* Refuses a handle with a layer that changes bytes. */
 static void
 plx_refuse_layers(pTHX_ PerlIO *fp, const char *what)
 {
@@ -86,8 +85,8 @@ plx_run_file(pTHX_ plx_job *job)
     job->value = SvREFCNT_inc_simple_NN((SV *)io);
 }
 
-/* job->value has what Perl has read from the handle and nobody has had, and where no
- * seek could give it back: it is taken from there. */
+/* Takes from the handle what Perl has read and the program has not had, into job->value: for
+ * files on which no seek could give it back. */
 static void
 plx_run_unread(pTHX_ plx_job *job)
 {
@@ -101,7 +100,7 @@ plx_run_unread(pTHX_ plx_job *job)
     }
 }
 
-/* The handle's position is what its descriptor says, which somebody has moved. */
+/* Sets the handle's position to that of its descriptor, which has been moved. */
 static void
 plx_run_reposition(pTHX_ plx_job *job)
 {

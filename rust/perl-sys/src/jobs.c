@@ -46,7 +46,7 @@ plx_run_call(pTHX_ plx_job *job)
     job->iv[0] = SvIV_nomg(sv);
 }
 
-/* The value itself, for C code that converts it: one that runs no code then. */
+/* A copy of the value, for C code that converts it, so that this runs no code. */
 void
 plx_run_call_value(pTHX_ plx_job *job)
 {
@@ -208,7 +208,7 @@ plx_run_wait(pTHX_ plx_job *job)
     sigset_t all, program;
     ready.fd = (int)job->iv[0];
     ready.events = POLLIN;
-    /* One that comes between the look and the wait must end that, too. */
+    /* A signal that comes between the look and the wait must end the wait, too. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &program);
     job->count = 0;

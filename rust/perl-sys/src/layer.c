@@ -20,8 +20,8 @@ plx_layer_free(PerlIO *f)
     Safefree(top);
 }
 
-/* Whether an operator of perl's is asking. It is told of a failure by errno, while XS code
- * may look at nothing, and gets the exception. */
+/* Whether an operator of perl's is asking. It is told of a failure by errno. XS code may not
+ * look at errno, so it gets the exception. */
 static int
 plx_layer_under_operator(pTHX)
 {
@@ -192,7 +192,7 @@ plx_layer_write(pTHX_ PerlIO *f, const void *bytes, Size_t count)
 
 /* --- the end --- */
 
-/* A handle that goes aborts its stream: what was written to it is lost, but not silently. */
+/* A handle that is dropped aborts its stream. Data written to it is lost, with a warning. */
 void
 plx_layer_drop(pTHX_ plx_layer *layer)
 {
@@ -278,7 +278,7 @@ plx_layer_dup(pTHX_ PerlIO *to, PerlIO *from, CLONE_PARAMS *param, int flags)
     return NULL;
 }
 
-/* --- what there is not --- */
+/* --- what the handle lacks --- */
 
 static IV
 plx_layer_fileno(pTHX_ PerlIO *f)

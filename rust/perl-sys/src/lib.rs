@@ -18,7 +18,8 @@ pub const DONE: Status = 0;
 /// What a plain call returns where the answer says more: `PLX_NO_COUNT`.
 pub const NO_COUNT: c_longlong = c_longlong::MIN;
 
-// SAFETY: tables are statics of pointers to statics, and nobody writes to them.
+// SAFETY: tables are statics of pointers to statics. Nobody writes to them but to `reentrant`,
+// which is atomic.
 unsafe impl<E> Sync for Method<E> {}
 // SAFETY: as above.
 unsafe impl Sync for Constant {}

@@ -6,10 +6,10 @@
  * plx_frame_end, when all C frames in between have returned. No eval is in the way, so
  * the program sees what it sees under any XS code.
  *
- * Where somebody else's code stands in between that uses Perl's stacks when it goes on,
- * they must stay as they are: such code is contained, in an eval on stacks of its own.
- * What it threw is raised when the frame ends; with no frame, or where that has something
- * to raise already, it waits for the next turn of the event loop. */
+ * An XSUB of another module's may be in between, which uses Perl's stacks when it goes on.
+ * They must stay as they are, so code under it is contained: it runs in an eval, on stacks of
+ * its own. What it throws is raised when the frame ends. If there is no frame, or if the frame
+ * has something to raise already, it waits for the next turn of the event loop. */
 #include "plain.h"
 
 #define MY_CXT_KEY "plx::interpreter" XS_VERSION
@@ -41,7 +41,7 @@ plx_kept(pTHX)
     return av_len(MY_CXT.kept) + 1;
 }
 
-/* Forgets all but the first `mark`. */
+/* Forgets all kept exceptions but the first `mark`. */
 void
 plx_forget_kept(pTHX_ SSize_t mark)
 {
@@ -50,7 +50,7 @@ plx_forget_kept(pTHX_ SSize_t mark)
         SvREFCNT_dec(av_pop(MY_CXT.kept));
 }
 
-/* Raises what has been through $SIG{__DIE__} already. */
+/* Raises an exception for which $SIG{__DIE__} has been called already. */
 static void
 plx_raise_again(pTHX_ SV *exception)
 {
@@ -59,7 +59,7 @@ plx_raise_again(pTHX_ SV *exception)
     croak_sv(exception);
 }
 
-/* Raises the oldest but for the first `mark`. */
+/* Raises the oldest kept exception after the first `mark`. */
 void
 plx_raise_kept(pTHX_ SSize_t mark)
 {
@@ -114,10 +114,11 @@ XS(plx_run_errand)
 /* A savestack to begin with; Perl makes it larger. */
 #define PLX_SAVES 60
 
-/* An exit unwinds down to PL_mainstack, and all of the savestack: pointed at our own, the
- * frames of whoever called us stay whole until they have returned. Profilers keep
- * positions in the savestack, so ours begins with a copy, as a block that unwinding
- * passes over. */
+/* Runs `run` in an eval, on an argument stack and a savestack of its own. An exit unwinds
+ * the stacks down to PL_mainstack, and the whole savestack: both are pointed at our own,
+ * so that the caller's stay as they are until it has returned. Profilers keep positions in
+ * the savestack, so ours begins with a copy of the caller's, in an entry that unwinding
+ * skips. */
 plx_status
 plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 {
@@ -195,8 +196,8 @@ plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 
 /* --- code whose jump goes on --- */
 
-/* The own argument stack makes last, next and goto to a place outside ordinary
- * exceptions. */
+/* The code has an argument stack of its own: last, next and goto to a place outside are
+ * exceptions then. */
 static plx_status
 plx_catch(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
 {
@@ -261,7 +262,8 @@ plx_frame_begin(pTHX_ plx_frame *frame)
     plx_mask(aTHX_ frame);
 }
 
-/* With no frame of Rust's on the stack any more, perl may jump. */
+/* Ends a frame, when no frame of Rust's is left above it: what Perl code has left with goes
+ * on. */
 void
 plx_frame_end(pTHX_ plx_frame *frame)
 {
@@ -290,7 +292,6 @@ plx_frame_end(pTHX_ plx_frame *frame)
         plx_raise_again(aTHX_ frame->thrown);
 }
 
-/* Whether Perl code has left, so that the method has nothing more to do. */
 /* Rust has an error that is raised before whatever Perl code throws from now on. */
 void
 plx_fails(plx_frame *frame)
@@ -299,6 +300,7 @@ plx_fails(plx_frame *frame)
         frame->fails = 1;
 }
 
+/* Whether Perl code has left, so that the method has nothing more to do. */
 int
 plx_has_left(const plx_frame *frame)
 {
@@ -331,8 +333,9 @@ plx_hold(void *perl, plx_frame *holder)
     return before;
 }
 
-/* The frame that can keep a jump, if that which is lent can: between it and here there are
- * no frames of Perl's, to which the library would return. (One that has a jump had none.) */
+/* `holder` if it can keep a jump, else NULL. It can if no frame of Perl's is between it and
+ * here, since the library would return into that; or if it keeps a jump already, which has
+ * unwound them. */
 plx_frame *
 plx_usable(pTHX_ plx_frame *holder)
 {
@@ -342,8 +345,9 @@ plx_usable(pTHX_ plx_frame *holder)
         ? holder : NULL;
 }
 
-/* The interpreter for code that the library calls back: the frame that is lent in
- * *`holder`, and in *`frame` the same if it can keep a jump. 0 where Rust has it. */
+/* Takes the interpreter for code that the library calls back. *`holder` becomes the frame
+ * that is lent, and *`frame` the same if it can keep a jump. Returns 0 where Rust itself has
+ * the interpreter. */
 int
 plx_call_back(void *perl, plx_frame **holder, plx_frame **frame)
 {

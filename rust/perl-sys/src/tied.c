@@ -113,7 +113,7 @@ XS_INTERNAL(plx_tied_eof)
     PLX_TIED_RETURN(boolSV(PerlIO_get_cnt(f) <= 0 && PerlIO_fill(f) != 0));
 }
 
-/* The length in characters of what becomes a string, if it is none. */
+/* Makes the value a string, and returns its length in characters. */
 static STRLEN
 plx_tied_length(pTHX_ SV *sv)
 {

@@ -9,7 +9,7 @@ use std::{ptr, slice};
 /// A buffer that is emptied from its front, also by C: a plain call takes what it
 /// wants of the bytes by itself (`plx_take_ready`).
 pub struct Ahead {
-    /// The bytes that nobody has had: a tail of `bytes`, or nothing.
+    /// The bytes that are left: a tail of `bytes`, or nothing.
     ready: UnsafeCell<sys::Ready>,
     bytes: RefCell<Vec<u8>>,
 }
@@ -34,8 +34,8 @@ impl Ahead {
 
     /// The bytes that are there.
     fn rest(&self) -> &[u8] {
-        // SAFETY: the type is not Sync, and C uses `ready` only while no Rust runs, so
-        // nobody writes to it here.
+        // SAFETY: the type is not Sync, and C writes to `ready` only in a call that Perl
+        // code makes; none is made while this borrow lives.
         let ready = unsafe { &*self.ready.get() };
         if ready.left == 0 {
             return &[];
@@ -66,14 +66,15 @@ impl Ahead {
             return None;
         }
         let len = space.len().min(rest.len());
-        // SAFETY: both are `len` bytes long, and a new borrow's memory is not ours.
+        // SAFETY: both have `len` bytes at least, and `space` is borrowed mutably, so they do
+        // not overlap.
         unsafe { ptr::copy_nonoverlapping(rest.as_ptr(), space.as_mut_ptr().cast(), len) };
         self.advance(len);
         Some(len)
     }
 
-    /// Gives at most `most` of the bytes to `work`, which must not change what is here
-    /// (it panics then).
+    /// Gives at most `most` of the bytes to `work`, which must run no Perl code and must
+    /// not change what is here.
     pub fn take<T>(&self, most: usize, work: impl FnOnce(&[u8]) -> T) -> T {
         let borrowed = self.bytes.borrow();
         let rest = self.rest();

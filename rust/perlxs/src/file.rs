@@ -59,8 +59,8 @@ impl Arg<'_> {
 }
 
 impl Filehandle {
-    /// Takes what Perl has read from the handle that nobody has had, and that no seek
-    /// could give back.
+    /// Takes what Perl has read from the handle and the program has not had, where no seek
+    /// could give it back.
     pub fn unread(&self, perl: &mut Perl) -> Result<Vec<u8>, Error> {
         let mut job = Job::new(perl);
         job.raw.sv = self.io.raw();

@@ -15,12 +15,12 @@ pub struct Returned {
 }
 
 impl Handler {
-    /// The scalar itself, as the C binding holds it.
+    /// Keeps the scalar itself, as the C binding does: each call is of what it holds then.
     pub fn keep(perl: &Perl, code: Arg<'_>) -> Handler {
         Handler(code.keep(perl))
     }
 
-    /// A scalar of its own: what the program's variable holds later is not its concern.
+    /// Keeps a copy: what the program's variable holds later does not matter.
     pub fn copy(perl: &mut Perl, code: Arg<'_>) -> Result<Handler, Error> {
         code.copy(perl).map(Handler)
     }

@@ -12,7 +12,7 @@ use std::slice;
 pub enum Refused {
     /// It is closed, for the other direction, or another process's or thread's.
     Closed,
-    /// What it stands for has failed with this; whoever asked is told by `$!`.
+    /// What it stands for has failed with this; the operator that asked sets `$!`.
     Failed(Sv),
     /// Perl code has thrown something, which goes on.
     Thrown(Error),

@@ -21,7 +21,7 @@ struct Holder<T> {
 unsafe extern "C" fn drop_holder<T>(head: *mut sys::Attached) {
     // SAFETY: `head` begins a Holder<T> that `hold` leaked; C gives it up once.
     let holder = unsafe { Box::from_raw(head as *mut Holder<T>) };
-    // A panic has nobody to go to.
+    // A panic here is ignored: no method could report it.
     let _ = caught(|| {
         drop(holder);
         Ok(())
@@ -88,7 +88,7 @@ impl<'a> Object<'a> {
         Ok(Some(object))
     }
 
-    /// The integer it holds, which nobody has vouched for; 0 where it holds none.
+    /// The integer that it holds, whatever that may be; 0 where it holds none.
     pub fn slot(self) -> isize {
         // SAFETY: whoever holds the reference holds the object.
         unsafe { sys::plx_slot(self.raw) as isize }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// The right to run Perl code on this interpreter.
 ///
-/// There is one at a time: it is made where C enters (see `table::enter`), and for
-/// whoever is called back by a library to which it is lent.
+/// There is one at a time: it is made where C enters (see `table::enter`), and for code that
+/// a library calls back, to which it is lent.
 pub struct Perl {
     raw: *mut c_void,
     /// The method's, which keeps what Perl code throws; null where there is none.
@@ -55,8 +55,8 @@ impl Perl {
         }
     }
 
-    /// The same for a call that puts something in order after an error, which goes on
-    /// whatever Perl code throws here: that waits for the event loop's next turn.
+    /// The same for a call that cleans up after an error. That error is raised whatever
+    /// Perl code throws here; such an exception waits for the event loop's next turn.
     pub fn lend_after_error<T>(&mut self, work: impl FnOnce() -> T) -> T {
         // SAFETY: our own frame, or null.
         unsafe { sys::plx_fails(self.frame) };
@@ -142,7 +142,8 @@ impl Interpreter {
     /// token itself. The type is not Send, so this is the interpreter's own thread.
     pub fn called_back<T>(&self, work: impl FnOnce(&mut Perl) -> T) -> Option<T> {
         let (mut holder, mut frame) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: the interpreter lives as long as the thread that registered us.
+        // SAFETY: the interpreter lives: whoever keeps this value is called on its thread
+        // only, and forgets the value when the thread ends.
         if unsafe { sys::plx_call_back(self.raw, &mut holder, &mut frame) } == 0 {
             return None;
         }

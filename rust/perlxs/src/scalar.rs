@@ -91,8 +91,9 @@ impl Sv {
 
 impl Drop for Sv {
     fn drop(&mut self) {
-        // SAFETY: the count is ours (`owned`), and `perl` still runs: values of
-        // this type do not outlive the call or the registration they belong to.
+        // SAFETY: the count is ours (`owned`), and `perl` still runs: a value of this type
+        // belongs to a call, to an object, or to a registration, which does not drop it
+        // when its thread ends.
         unsafe { sys::plx_dec(self.perl, self.raw) }
     }
 }

@@ -66,7 +66,7 @@ impl Scratch {
         // SAFETY: we hold a count of the scalar.
         if unsafe { sys::plx_scratch_pristine(self.sv.raw()) } == 0 {
             let old = std::mem::replace(&mut self.sv, new_scratch(perl));
-            // Now, not at the end of the statement: there may be millions.
+            // It goes now, not at the end of the statement, since there may be millions.
             old.release(perl)?;
         }
         Ok(())

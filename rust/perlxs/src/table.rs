@@ -127,7 +127,7 @@ impl Perl {
     }
 }
 
-/// What stands around an XSUB of somebody else's.
+/// What stands around an XSUB of another module's.
 #[derive(Clone, Copy, Default)]
 pub struct Relay {
     /// Called first, with the XSUB's arguments.

@@ -49,7 +49,7 @@ pub fn copy_attributes(_: &Path, _: &File) -> Result<()> {
     Ok(())
 }
 
-/// All that a call gives that says how long it is if it has no space.
+/// All that a call gives. Without space the call says how long that is.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn whole(mut call: impl FnMut(*mut u8, usize) -> libc::ssize_t) -> Result<Vec<u8>> {
     loop {

@@ -18,7 +18,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::io::{AsRawFd, FromRawFd, IntoRawFd};
 use std::path::Path;
 
-/// What a call that gives -1 and sets `errno` gave.
+/// The result of a call that returns -1 and sets `errno` where it fails.
 pub(crate) fn check<T: PartialEq + From<i8>>(result: T) -> Result<T> {
     if result == T::from(-1) {
         return Err(Error::last_os_error());
@@ -70,9 +70,9 @@ pub fn close(file: File) -> Result<()> {
     }
 }
 
-/// What a read or a write gave. Where the file is one that does not block, as whoever
-/// shares a pipe or a socket may have made it, the call waited for what it needs, for a
-/// while, and is to be made again: it counts as interrupted.
+/// The result of a read or a write. A pipe or a socket may have been made non-blocking by
+/// another process that shares it. Then this waits a while for the file, and the call counts
+/// as interrupted, so that it is made again.
 pub fn blocking<T>(file: &File, writes: bool, done: Result<T>) -> Result<T> {
     const PAUSE: c_int = 500; // milliseconds; a signal just before must not wait for more
     match done {

@@ -110,7 +110,7 @@ static OPENED_BOTH_WAYS: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args,
 static LETS_GO: Xsub = perlxs::unnamed!(lets_go);
 static MAKES_REENTRANT: Xsub = perlxs::unnamed!(makes_reentrant);
 
-/// Ends what the stream was open for: libvirt would lose sight of that.
+/// Aborts what the stream is open for: libvirt would lose sight of it.
 fn opens(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     if let Some(stream) = args.optional(1) {
         let object = Object::of(perl, stream)?;

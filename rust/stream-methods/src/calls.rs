@@ -1,5 +1,5 @@
 //! How a call of libvirt's is made: on this thread, or on another one, so that signal
-//! handlers run meanwhile, or so that a call which nobody answers can be left.
+//! handlers run meanwhile, or so that a call can be left that is not answered.
 
 use crate::errors::exception;
 use crate::events;
@@ -192,7 +192,7 @@ impl libvirt::Wait for Handlers<'_> {
             self.perl.run_signal_handlers()?;
         }
         if self.process != Process::this() {
-            // A handler has forked, and returned in the child, which has no such thread.
+            // A handler has forked and returned in the child, which lacks the other thread.
             return Err(exception(self.perl, libvirt::Error::inherited()));
         }
         Ok(())

@@ -60,7 +60,7 @@ enum Place {
     Active(i32),
     /// Removed; libvirt has it until its frames have returned.
     Leaving,
-    /// The stream's end took it along: `remove` has nothing to do, and says so to nobody.
+    /// The stream's end has removed it. The next `remove` succeeds without doing anything.
     Gone,
 }
 
@@ -70,12 +70,12 @@ pub struct Callback {
     place: Cell<Place>,
     /// How many times it is on the stack.
     running: Cell<usize>,
-    /// It has run within itself, after which libvirt takes the outer call for over too:
-    /// removed before that has returned, it would be freed twice.
+    /// It has run within itself. libvirt then takes the outer call for over, too, and would
+    /// free the callback twice if it were removed before that has returned.
     nested: Cell<bool>,
     /// An abort is under way, and runs it a last time.
     aborting: Cell<bool>,
-    /// Says that there is something to read, while that is here and not with libvirt.
+    /// A timer that tells of data in `unread`, of which libvirt knows nothing.
     readable: RefCell<Option<Readable>>,
 }
 
@@ -126,7 +126,7 @@ impl Callback {
         }
     }
 
-    /// Removes it for good, without a word.
+    /// Removes it for good; an error is ignored.
     pub fn release(&self, stream: &Stream) {
         self.uninstall(stream);
         self.forget(Place::Nowhere);
@@ -152,7 +152,7 @@ impl Callback {
         Ok(())
     }
 
-    /// Sees to it that the callback is also called for what is here to be read.
+    /// Has the callback called also for data in `unread`.
     fn watch_unread(&self, state: &State) {
         let wanted = self.waits_for(libvirt::EVENT_READABLE) && !state.unread().is_empty();
         let readable = match wanted {
@@ -191,9 +191,9 @@ impl Callback {
         Ok(())
     }
 
-    /// Before a call that ends the stream; the answer is for `after_end`. An abort runs a local stream's callback a last
-    /// time, if it waits for anything; otherwise libvirt must not have it when the stream
-    /// ends, since it would never take it out of its event loop.
+    /// Before a call that ends the stream; the answer is for `after_end`. An abort calls a
+    /// local stream's callback a last time, if that waits for data. Any other callback is
+    /// removed here, since libvirt would leave it in its event loop for ever.
     pub fn before_end(&self, stream: &Stream, aborts: bool) -> Ending {
         let runs = aborts && self.waits_for(libvirt::EVENT_READABLE | libvirt::EVENT_WRITABLE);
         let takes = self.is_active();
@@ -219,9 +219,9 @@ impl Callback {
 /// What the end of a stream does to its callback.
 #[derive(Debug, Clone, Copy)]
 pub struct Ending {
-    /// It runs it a last time.
+    /// It calls the callback a last time.
     runs: bool,
-    /// There is one to be taken along.
+    /// It removes a callback.
     takes: bool,
 }
 

@@ -67,7 +67,7 @@ impl Handle {
         error.as_ref().map(|error| error.as_arg().keep(perl))
     }
 
-    /// Makes a call on the stream. One that fails is the last: the stream is aborted.
+    /// Makes a call on the stream. If it fails, the stream is aborted, and no other follows.
     fn call<T>(
         &self,
         perl: &mut Perl,
@@ -141,7 +141,7 @@ impl Layer for Handle {
         self.call(perl, |perl, _| perl.lend(|| self.let_go()))
     }
 
-    /// A file that is uploaded can wait for the rest of a block, somebody at a console not.
+    /// An upload can wait for the rest of a block; a console cannot.
     fn keeps(&self) -> bool {
         self.state.phase() == UPLOAD && !self.state.stream.is_inherited()
     }

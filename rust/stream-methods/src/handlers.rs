@@ -21,14 +21,14 @@ pub fn misuse(perl: &Perl, what: &str, why: &str) -> Error {
 /// ENOTTY is no failure of its own: Perl's `open` leaves it behind.
 pub fn failed(returned: &Returned) -> bool {
     let enotty = 25;
-    // A C int, as which libvirt takes it, is negative there.
+    // libvirt takes the value as a C int, which is negative there.
     let negative = i64::from(i32::MAX) + 1..=u32::MAX.into();
     returned.value < 0
         || negative.contains(&returned.value)
         || (!returned.defined && returned.errno != 0 && returned.errno != enotty)
 }
 
-/// What libvirt calls whoever receives by handlers, and whoever sends.
+/// libvirt's names for a program that receives by handlers, and for one that sends.
 pub const RECEIVER: &str = "data sinks";
 pub const SENDER: &str = "data sources";
 

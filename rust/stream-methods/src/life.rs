@@ -56,7 +56,8 @@ pub fn finish(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     Ok(Answer::Empty)
 }
 
-/// Ends a transfer that is complete. One that a whole file has ended already stays so.
+/// Ends a transfer that is complete. Where `recv_file` or `send_file` has done so already,
+/// libvirt's error that the stream is closed is ignored.
 pub fn complete(perl: &mut Perl, state: &State) -> Result<(), Error> {
     let whole = state.phase() == Phase::Ended(End::File);
     let call = |perl: &mut Perl, way| {
@@ -98,7 +99,7 @@ fn end(
     };
     state.ends(how);
     let (stream, callback) = (&state.stream, &state.callback);
-    // What an event loop throws here comes when all has been done.
+    // An exception of an event loop's goes on when all this is done.
     let mut ending = None;
     let _ = perl.lend(|| ending = Some(callback.before_end(stream, kind == Kind::Aborts)));
     let ended = match way {

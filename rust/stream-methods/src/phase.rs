@@ -5,7 +5,7 @@ use self::Phase::{Cut, Ended, New, Open};
 /// The state of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing was seen to open it. (Another library may have.)
+    /// No call was seen that opened it. Other code may have opened it.
     New,
     Open(Ways),
     Ended(End),
@@ -41,7 +41,7 @@ pub enum Step {
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// libvirt would wait for ever, or the other side would get lost.
+    /// Its data goes the other way: libvirt would wait for ever, or lose what is sent.
     OneWay,
     Closed,
 }

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 /// The most that one `recv` delivers: far more than libvirt has ready at a time.
 pub const LIMIT: usize = 16 << 20;
 
-/// What counts as a small `recv`, and how much is received ahead of such.
+/// A `recv` for no more than SMALL bytes has libvirt asked for AHEAD bytes.
 const SMALL: usize = 2 << 10;
 const AHEAD: usize = 4 << 10;
 
@@ -120,8 +120,8 @@ pub fn into(
     Ok(Received::Data(state.unread().copy_to(space).unwrap_or(0)))
 }
 
-/// Receives a large piece onto the empty `buffer`, for who wants `want` bytes of such:
-/// what has been received ahead first.
+/// Receives a large piece into `buffer`, at most `want` bytes: what has been received ahead
+/// first.
 pub fn blocks(
     perl: &mut Perl,
     state: &State,
@@ -143,11 +143,11 @@ pub fn blocks(
     })
 }
 
-/// Receives so that `unread` has at least something of `want` bytes, of which it has
-/// none: the answer says what came.
+/// Receives into `unread`, which is empty, for a caller who wants `want` bytes. The answer
+/// says what came.
 ///
-/// Most of what a small call costs is libvirt's, or another thread's: so it is asked for
-/// what many such calls will want.
+/// A small call costs nearly as much as a large one, so libvirt is asked for what many small
+/// calls will want.
 pub fn fill(perl: &mut Perl, state: &State, want: usize, flags: u32) -> Result<Received, Error> {
     state.may_receive().map_err(|e| exception(perl, e))?;
     let way = calls::way(perl, state, Kind::Moves);
@@ -200,13 +200,13 @@ impl Ask {
         let sole = state.is_blocking() && !state.callback.is_active() && state.tells_holes();
         let fits = (1..=small).contains(&want) && flags & !holes == 0;
         (fits && sole).then(|| Ask {
-            want: most / want * want, // short counts only where libvirt has no more
+            want: most / want * want, // no count is short while libvirt has more
             flags: holes,
         })
     }
 
-    /// What came of it, for a call with `flags`; None where that has to be made as it is:
-    /// it wants a hole's zeroes, or the driver knows of no holes.
+    /// What came of it, for a call with `flags`. None where that call has to be made after
+    /// all: it wants a hole's zeroes, or the driver knows of no holes.
     fn settle(
         self,
         state: &State,

@@ -60,7 +60,7 @@ pub fn bytes(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error
 }
 
 /// Sends all of `bytes`, no more at a time than libvirt's loop does; false where the
-/// stream does not block, which not every stream says beforehand.
+/// stream turns out not to block.
 pub fn whole(perl: &mut Perl, state: &State, mut rest: &[u8]) -> Result<bool, Error> {
     while !rest.is_empty() {
         match bytes(perl, state, &rest[..rest.len().min(CHUNK)])? {
@@ -91,8 +91,8 @@ pub fn hole(perl: &mut Perl, state: &State, length: i64, flags: u32) -> Result<(
         return fails(refusal);
     }
     if matches!(state.phase(), Phase::Ended(_)) && !state.stream.is_remote() {
-        // A local stream that has ended has nothing left to put the hole in, and libvirt
-        // does not look: another call says what it should.
+        // libvirt does not look whether a local stream has ended, and would crash. Another
+        // call has the right error.
         if let Err(error) = state.stream.recv(&mut [], 0) {
             return fails(error);
         }

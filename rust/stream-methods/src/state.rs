@@ -62,14 +62,14 @@ impl State {
     pub fn opened(&self, ways: Ways) {
         self.has_no_holes.set(false);
         self.step(Step::Open(Ways {
-            // One that does not block has an answer where there is nothing to receive.
+            // A stream that does not block can be asked at any time: it has nothing then.
             receives: ways.receives || !self.is_blocking(),
             ..ways
         }));
     }
 
-    /// It ends now, if it is open. What libvirt says of one that is not is better than
-    /// a refusal.
+    /// Notes that it ends, if some call has opened it. Otherwise it stays New: libvirt's own
+    /// error is better than a refusal.
     pub fn ends(&self, end: End) {
         if self.is_opened() {
             self.step(Step::End(end));
@@ -126,13 +126,13 @@ impl State {
             .map_or(false, |flags| flags & libvirt::NONBLOCK == 0)
     }
 
-    /// What libvirt has given and the program has not had.
+    /// What has been received and the program has not had.
     pub fn unread(&self) -> &Ahead {
         &self.ahead
     }
 
-    /// Aborts the stream, whatever comes of it: an error has nobody to go to, since the
-    /// stream ends with one already. A forked child leaves it to its parent.
+    /// Aborts the stream, if it is open. An error is ignored: the program has one already, or
+    /// has dropped the stream. A forked child leaves the stream to its parent.
     pub fn abandon(&self) {
         if self.stream.is_inherited() || self.phase.get().is_over() || !self.is_opened() {
             return;
@@ -187,8 +187,8 @@ pub fn stream_of(perl: &mut Perl, st: Arg<'_>, name: &str, call: Call) -> Result
     }
 }
 
-/// The invocant of a method that takes a reference to a stream: what is none is
-/// libvirt's error.
+/// The invocant of a method that takes a reference to a stream. Anything else is libvirt's
+/// error.
 pub fn stream_behind(perl: &mut Perl, stref: Arg<'_>, call: Call) -> Result<Rc<State>, Error> {
     let found = Object::of(perl, stref)?.and_then(|object| recognise(perl, object));
     found.ok_or_else(|| exception(perl, call.refusal()))

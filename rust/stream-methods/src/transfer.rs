@@ -1,4 +1,4 @@
-//! A transfer: whoever begins one has to end it, or to abort the stream.
+//! A transfer either succeeds or aborts its stream.
 
 use crate::state::State;
 use perlxs::{Error, Perl};

@@ -10,11 +10,11 @@ use IO::Seekable ();
 use Symbol ();
 use Sys::Virt::Stream ();
 
-# An upgrade of Sys::Virt in the same folder puts the C binding's file there, which cannot say so.
+# An upgrade of Sys::Virt in the same folder puts the C binding's file in place of ours.
 Sys::Virt::Stream->can('implementation') or die "Sys::Virt was installed over Sys-Virt-Stream: "
     . "install Sys-Virt-Stream again, as $INC{'Sys/Virt/Stream.pm'} is the C binding's\n";
 
-# What Perl makes of a file or a pipe has the methods of both.
+# The methods that Perl's own handles have.
 our @ISA = ('IO::Handle', 'IO::Seekable');
 
 sub new {
@@ -24,7 +24,7 @@ sub new {
     return $self;
 }
 
-# What stands behind a handle is in the scalar of its glob, and stays there when it is closed.
+# The object behind a handle is in the scalar of its glob, also when the handle is closed.
 sub stream_error { return Sys::Virt::Stream::_handle_error(${ *{ $_[0] } }) }
 
 sub binmode {
@@ -32,7 +32,7 @@ sub binmode {
     return CORE::binmode $self, $layer // ':raw';
 }
 
-# What Perl's operators call of a handle, as far as it has not the data itself: that is C's.
+# What Perl's operators call of a handle and touches no data. The rest is in tied.c.
 package Sys::Virt::Stream::Handle::Tied;
 
 use Errno qw(EINVAL ESPIPE);
@@ -41,7 +41,7 @@ sub FILENO { return -1 }
 sub TELL   { return -1 }
 sub SEEK   { $! = ESPIPE; return '' }
 
-# Bytes are all there is to have.
+# The data are bytes: only layers that change nothing are taken.
 sub BINMODE {
     my ($self, $layer) = @_;
     return 1 if ($layer // ':raw') =~ /\A[\s:]*(?:raw|bytes)?[\s:]*\z/;

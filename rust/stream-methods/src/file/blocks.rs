@@ -1,6 +1,6 @@
 //! Zeroes among the data of a file, found by whole blocks of it.
 
-/// How long a block is. A shorter one is what file systems keep no hole for.
+/// How long a block is. File systems keep no shorter holes.
 pub const BLOCK: usize = 4096;
 
 static ZEROES: [u8; BLOCK] = [0; BLOCK];

@@ -51,7 +51,7 @@ impl Label {
         patiently(perl, call)?.map_err(|error| self.refused(perl, doing, &error))
     }
 
-    /// The file has fewer bytes than it was to have.
+    /// The file has fewer bytes than expected.
     pub fn short(&self, perl: &Perl, had: u64, wanted: u64) -> Error {
         let after = format!(" has ended after {} of {} bytes", had, wanted);
         self.failed(perl, "", after.as_bytes())

@@ -33,9 +33,9 @@ impl Provisional {
 
 impl Drop for Provisional {
     fn drop(&mut self) {
-        // A forked child that ends leaves it to its parent.
+        // A forked child leaves the file to its parent.
         if !self.kept && self.pid == std::process::id() {
-            let _ = fs::remove_file(&self.path); // nobody is left to be told
+            let _ = fs::remove_file(&self.path); // an error cannot be reported here
         }
     }
 }
@@ -147,7 +147,7 @@ fn locked(path: &Path, mode: u32) -> Result<File> {
     loop {
         let file = sparse_files::open(path, Open::Make(mode))?;
         sparse_files::lock(&file)?;
-        // Whoever had it may have given it its name meanwhile.
+        // The transfer that had locked it may have renamed it meanwhile.
         match fs::symlink_metadata(path) {
             Ok(there) if there.ino() == file.metadata()?.ino() => return Ok(file),
             Ok(there) if !there.is_file() => {

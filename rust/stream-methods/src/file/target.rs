@@ -32,9 +32,9 @@ pub struct Target {
 
 /// What is still to be done when the first bytes have come.
 enum Start {
-    /// A file that was made here: nobody misses it if nothing comes.
+    /// A file that was made here. It is removed if nothing comes.
     Made(Provisional),
-    /// An old file: what it holds goes.
+    /// An old file, to be truncated.
     Truncate,
     Nothing,
 }
@@ -91,7 +91,8 @@ impl Target {
         })
     }
 
-    /// Something has come, or the end: the transfer is one.
+    /// The first data has come, or the end: from now on the file is kept, and an old one is
+    /// truncated.
     fn begin(&mut self, perl: &mut Perl) -> Result<(), Error> {
         match std::mem::replace(&mut self.start, Start::Nothing) {
             Start::Made(made) => made.keep(),
@@ -253,7 +254,7 @@ fn open_or_make(
         .err()
         .map_or(false, kind(ErrorKind::AlreadyExists))
     {
-        // A symbolic link to nothing, or somebody was faster.
+        // A symbolic link to nothing, or another process has made the file meanwhile.
         let opened = patiently(perl, || sparse_files::open(path, Open::Make(MODE)))?;
         return file_of(perl, label, opened).map(|file| (file, None));
     }

@@ -89,17 +89,17 @@ sub _detach {
     Sys::Virt::Event::remove_timeout($self->{timer});
     local $@;
     eval { $self->{conn}->unregister_close_callback };
-    # What has not ended by itself was left.
+    # Where the console has not ended by itself, the user has left it.
     eval { $self->{stream}->abort };
     return;
 }
 
-# Only the first end counts. Without an error it is none.
+# Notes the end; only the first counts. Without $error it is no failure.
 sub _end {
     my ($self, $error) = @_;
     return if $self->{ended};
     $self->{ended} = 1;
-    # A guest that is shut down takes its console along, which is an error to libvirt.
+    # When a guest is shut down libvirt reports an error for its console.
     my $over = defined $error && ref $error && !eval { $self->{domain}->is_active };
     $self->{error} = $error unless $over && $self->{conn}->is_alive;
     return;
@@ -169,7 +169,7 @@ sub _from_user {
     if (!$count) {
         my $why = defined $count ? undef : "cannot read standard input: $!\n";
         $self->_ignore_input;
-        # A terminal that is gone can't be left; the end of a file is not the console's.
+        # The end of a terminal ends the console; the end of a file does not.
         $self->_end($why) if defined $why || defined $self->{leave};
         return;
     }

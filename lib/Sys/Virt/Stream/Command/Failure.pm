@@ -11,7 +11,7 @@ use Exporter 'import';
 
 our @EXPORT_OK = qw(reason trying attempt code_of);
 
-# The code's exception, with what was being done in front, unless it names its file itself.
+# Runs $code. Its exception gets $what in front, unless it names its file itself.
 sub trying {
     my ($what, $code) = @_;
     my @result;
@@ -22,7 +22,7 @@ sub trying {
     die $names_file ? "$text\n" : "$what: $text\n";
 }
 
-# What the code returns; undef where it dies, but not where a signal ends the program.
+# What the code returns, or undef if it dies. A signal's exception goes on.
 sub attempt {
     my ($code) = @_;
     my $result;
@@ -31,10 +31,10 @@ sub attempt {
     return;
 }
 
-# One line, of which the place in the program is no part.
+# One line, without the place in the program.
 sub reason { return (_parts($_[0]))[0] }
 
-# libvirt's number of an error; 0 for what is none.
+# libvirt's number of an error; 0 for any other exception.
 sub code_of { return ref $_[0] && $_[0]->isa('Sys::Virt::Error') ? $_[0]->code : 0 }
 
 sub _parts {

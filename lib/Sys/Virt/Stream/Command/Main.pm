@@ -138,13 +138,13 @@ sub _help {
 
 # --- how it ends
 
-# From here on a signal leaves what is being done, and then ends the program.
+# From here on a signal interrupts the work, and then ends the program.
 sub catch_signals {
     for my $name (@SIGNALS) {
         next if ($SIG{$name} // '') eq 'IGNORE';    # as nohup has it
         $SIG{$name} = sub {
             $signal = $name;
-            # The end takes some seconds at most.
+            # A second signal changes nothing: the end takes some seconds at most.
             $SIG{$_} = 'IGNORE' for @SIGNALS;
             die "interrupted\n";
         };
@@ -156,12 +156,12 @@ sub interrupted { return defined $signal }
 
 sub _to_the_end {
     my ($self, $code) = @_;
-    # A daemon that is gone, and a file that may not grow, are errors like any other.
+    # Writing to a daemon that is gone, or to a file at its limit, is an error like any other.
     $SIG{$_} = 'IGNORE' for qw(PIPE XFSZ);
     my $done = eval { $code->(); 1 };
     my $error = $@;
     if (defined $signal) {
-        # Whoever started this is to see what ended it.
+        # The parent process sees which signal has ended this one.
         $SIG{$signal} = 'DEFAULT';
         kill $signal, $$;
     }

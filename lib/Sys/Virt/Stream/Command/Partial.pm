@@ -45,7 +45,7 @@ sub options {
     return (replace => 1, partial => $self->{path}, offset => $at);
 }
 
-# Nothing of it stays where the file is whole, or where nobody is to go on.
+# Removes the part where the file is whole, or where nothing is to be continued.
 sub end {
     my ($self, $over) = @_;
     return unless $over && $self->{begun};
@@ -53,7 +53,7 @@ sub end {
     return;
 }
 
-# Another program's part is not to be touched.
+# Dies where another program writes to the part.
 sub _free {
     my ($self) = @_;
     open my $fh, '<', $self->{path} or return;

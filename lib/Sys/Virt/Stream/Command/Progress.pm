@@ -10,10 +10,10 @@ our $VERSION = '0.2.0';
 use List::Util qw(min);
 use Time::HiRes ();
 
-# Linux's number on most processors, and everyone else's: the wrong one is only refused.
+# The number on most of Linux's processors, and the number elsewhere. The wrong one is refused.
 my @TIOCGWINSZ = (0x5413, 0x40087468);
 
-# The rate is that of so many seconds, and what is over sooner needs no line.
+# Over how many seconds the rate is taken, and how long a transfer lasts before it gets a line.
 my ($WINDOW, $SHORT) = (10, 0.5);
 
 sub new {
@@ -42,7 +42,7 @@ sub complete {
     return;
 }
 
-# It is not, and something else is to be said.
+# The transfer is not complete, and something else is to be printed.
 sub clear {
     my ($self) = @_;
     print { $self->{to} } "\r", ' ' x $self->{shown}, "\r" if $self->{shown};
@@ -72,13 +72,13 @@ sub width {
     return ($ENV{COLUMNS} // '') =~ /\A([1-9]\d{0,4})\z/ ? $1 : 80;
 }
 
-# What to show at a time, in one column less than there are: the last would wrap.
+# The line to show, one column shorter than the terminal, whose last column would wrap.
 sub line {
     my ($self, $now, $columns, $complete) = @_;
     my ($done, $holes, $total) = @$self{qw(done holes total)};
     my $rate = $complete ? $done / (($now - $self->{began}) || 1) : $self->_rate($now, $done);
     my $share = $total ? min(1, $done / $total) : undef;
-    # What matters least comes last, and goes first.
+    # The least important part is the last, and is left out first.
     my @parts = (
         defined $share && !$complete ? size($done) . ' of ' . size($total) : size($done),
         defined $rate ? size($rate) . '/s' : (),
@@ -100,7 +100,7 @@ sub line {
     return substr "$percent$bar$text", 0, $columns - 1;
 }
 
-# Bytes in a second, of late; undef as long as that says nothing.
+# Bytes in a second, of late; undef as long as there is too little to tell.
 sub _rate {
     my ($self, $now, $done) = @_;
     my $seen = $self->{seen};

@@ -28,8 +28,8 @@ sub room {
     return $volume;
 }
 
-# It is a raw one that the file fits into: what is in the file, libvirt sees when it has all of it.
-# A volume of another format is one that has a content already.
+# Makes a raw volume that the file fits into. libvirt looks at the content when it has all of it. A
+# volume that is made with another format has a content at once.
 sub _made {
     my ($run, $pool, $name, $source, $offset) = @_;
     my $length = $source->length // die "cannot make a volume: how long ${\ $source->name} is is not known\n";

@@ -57,9 +57,9 @@ sub _sent {
     my $at = $again ? _there($source, $conn, $volume, $offset) : 0;
     $run->note("$at bytes are there already") if $at;
     my $capacity = capacity_of($volume);
-    # Holes leave what the volume has there, so they are for one that has nothing there.
+    # A hole leaves what the volume has there, so holes are sent only where it has nothing.
     my $sparse = $run->option('sparse') // (is_empty($conn, $volume, $offset + $at) ? undef : 0);
-    # The volume must not grow by what nobody has measured.
+    # If the source's length is not known, the volume must not grow.
     my $most = defined $length ? 0 : $capacity - $offset;
     die "there is no room in $name behind $offset bytes\n" if $most < 0 || !defined $length && $most == 0;
     my $checks = $run->option('verify') || $run->option('digest');

@@ -23,15 +23,15 @@ sub run {
     my $self = bless { name => $file eq '-' ? 'standard input' : $file, fh => $fh }, $class;
     @$self{qw(begins length)} = _measured($fh);
     $self->{path} = $file if $is_path && defined $self->{length};
-    # A file of the kernel's has no blocks, and says anything of its length.
+    # A file of the kernel's has no blocks, and its length may be wrong.
     $self->{exact} = $most // (defined $self->{length} && (-b $fh || (stat $fh)[12]) ? $self->{length} : undef);
     $self->{length} = $most if defined $self->{length} && defined $most && $most < $self->{length};
     die "cannot continue with $self->{name}: how long it is is not known\n" if !defined $self->{length} && keeps($run);
     return send_to($run, 'upload', $self, $run->option('connect'), $name);
 }
 
-# Where the file stands, and how many bytes it has from there on; undef where it does not say, as one
-# of the kernel's that claims to be empty.
+# The file's position, and how many bytes it has from there on: undef where that is not known, as of a
+# file of the kernel's that claims to be empty.
 sub _measured {
     my ($fh) = @_;
     return (0, undef) unless -f $fh || -b _;
@@ -68,7 +68,7 @@ sub move {
     my ($self, $st, $at, @options) = @_;
     my $length = $self->{exact};
     $length = $self->{length} - $at if defined $length && defined $self->{length};
-    # By its path, by which it is called when something fails.
+    # By its path, so that an error names it.
     return $st->send_file($self->{path}, @options, length => $length, offset => $at) if defined $self->{path};
     sysseek $self->{fh}, $self->{begins} + $at, SEEK_SET if defined $self->{length};
     return $st->send_file($self->{fh}, @options, length => $length);
