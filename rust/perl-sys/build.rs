@@ -14,7 +14,8 @@ use std::path::Path;
 use std::process::Command;
 
 const SOURCES: &[&str] = &[
-    "protect", "signals", "call", "around", "jobs", "handle", "layer", "tied", "data", "boot",
+    "protect", "signals", "call", "around", "jobs", "handle", "layer", "tied", "data", "objects",
+    "boot",
 ];
 
 fn config(perl: &str, key: &str) -> String {

@@ -46,9 +46,7 @@ impl SigPipe {
     fn drop_pending(&self, before: &libc::sigset_t) {
         let mut action = MaybeUninit::<libc::sigaction>::uninit();
         let mut waiting = MaybeUninit::uninit();
-        let mut got = 0;
-        // SAFETY: each call fills what the next looks at, or fails itself. (sigwait returns at
-        // once, since one is pending, unless another thread takes that first.)
+        // SAFETY: each call fills what the next looks at, or fails itself.
         unsafe {
             if libc::sigismember(before, libc::SIGPIPE) == 0
                 && libc::sigaction(libc::SIGPIPE, ptr::null(), action.as_mut_ptr()) == 0
@@ -56,9 +54,30 @@ impl SigPipe {
                 && libc::sigpending(waiting.as_mut_ptr()) == 0
                 && libc::sigismember(waiting.as_ptr(), libc::SIGPIPE) == 1
             {
-                libc::sigwait(&self.0, &mut got);
+                self.take();
             }
         }
+    }
+}
+
+impl SigPipe {
+    /// Takes one that is pending. (Another thread may have taken it meanwhile.)
+    #[cfg(not(target_os = "macos"))]
+    fn take(&self) {
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: the set and the time are our own.
+        unsafe { libc::sigtimedwait(&self.0, ptr::null_mut(), &now) };
+    }
+
+    /// The same where there is no such call. Untried.
+    #[cfg(target_os = "macos")]
+    fn take(&self) {
+        let mut got = 0;
+        // SAFETY: the set is our own. One that is raised by a write is this thread's.
+        unsafe { libc::sigwait(&self.0, &mut got) };
     }
 }
 

@@ -1,5 +1,6 @@
 /* The way in for all methods, and how they end. */
 #include "plain.h"
+#include "signals.h"
 
 /* Takes bytes that are ready, which needs no call of the library's. */
 PERL_STATIC_INLINE long long

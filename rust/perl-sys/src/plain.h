@@ -45,26 +45,6 @@ plx_plain_attached(SV *ref)
     return data && data->slot == (long long)SvIVX(ref) ? data : NULL;
 }
 
-/* Whether a slot of Perl's table of handlers is in use. In most programs none is:
- * one instruction for each is all it costs. */
-PERL_STATIC_INLINE int
-plx_any_signal(pTHX)
-{
-    SV **const values = PL_psig_ptr;
-    UV any = 0;
-    int i;
-    if (!values)
-        return 0;
-#if defined(__GNUC__) && !defined(__clang__)
-#  pragma GCC unroll 128
-#endif
-    for (i = 1; i < SIG_SIZE; i++)
-        any |= PTR2UV(values[i]);
-    return any != 0;
-}
-
-int plx_any_handler(pTHX);
-
 #define PLX_NOT_PLAIN \
     (SVf_READONLY | SVf_PROTECT | SVs_GMG | SVs_SMG | SVs_RMG | SVs_OBJECT | SVf_ROK | SVf_FAKE | SVf_OOK)
 
@@ -90,7 +70,23 @@ plx_unshare(SV *sv)
     return 0;
 }
 
-char *plx_grow(pTHX_ SV *sv, STRLEN need);
+/* Room for `need` bytes, or NULL where memory is out. */
+PERL_STATIC_INLINE char *
+plx_grow(pTHX_ SV *sv, STRLEN need)
+{
+    if (SvTYPE(sv) < SVt_PV)
+        sv_upgrade(sv, SVt_PV);
+    if (SvLEN(sv) < need) {
+        if (need > PLX_TRIAL) {
+            void *trial = malloc(need);
+            if (!trial)
+                return NULL;
+            free(trial);
+        }
+        sv_grow(sv, need);
+    }
+    return SvPVX(sv);
+}
 
 PERL_STATIC_INLINE char *
 plx_plain_room(pTHX_ SV *sv, STRLEN len)

@@ -10,7 +10,7 @@
  * They must stay as they are, so code under it is contained: it runs in an eval, on stacks of
  * its own. What it throws is raised when the frame ends. If there is no frame, or if the frame
  * has something to raise already, it waits for the next turn of the event loop. */
-#include "plain.h"
+#include "boundary.h"
 
 #define MY_CXT_KEY "plx::interpreter" XS_VERSION
 

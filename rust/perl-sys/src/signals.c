@@ -1,6 +1,6 @@
 /* Signals: whether the program has handlers, and holding back those that Perl calls at
  * once. */
-#include "plain.h"
+#include "signals.h"
 
 /* Whether a slot of Perl's table has code, or the name of some. */
 static int

@@ -111,12 +111,14 @@ impl Ahead {
 
     /// Has `bytes` to give from now on. Returns the buffer that it had.
     pub fn set(&self, bytes: Vec<u8>) -> Vec<u8> {
-        // SAFETY: as in `rest`; no other borrow is alive.
-        let ready = unsafe { &mut *self.ready.get() };
         // The buffer stays where it is when the vector moves.
-        ready.next = bytes.as_ptr() as *const c_char;
-        ready.left = bytes.len();
-        self.bytes.replace(bytes)
+        let (next, left) = (bytes.as_ptr() as *const c_char, bytes.len());
+        let old = self.bytes.replace(bytes); // it panics while somebody uses the old bytes
+                                             // SAFETY: as in `rest`; no other borrow is alive.
+        let ready = unsafe { &mut *self.ready.get() };
+        ready.next = next;
+        ready.left = left;
+        old
     }
 
     /// Forgets what there is, and gives the memory back.

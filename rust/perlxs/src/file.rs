@@ -51,6 +51,11 @@ impl Arg<'_> {
         if error != 0 {
             return Ok(Err(io::Error::from_raw_os_error(error)));
         }
+        if number < 0 {
+            // A signal handler has closed it while it was flushed.
+            let ebadf = 9; // on every system
+            return Ok(Err(io::Error::from_raw_os_error(ebadf)));
+        }
         // SAFETY: the job has just seen it open, and no Perl code has run since.
         let theirs = unsafe { BorrowedFd::borrow_raw(number) };
         let ours = theirs.try_clone_to_owned();

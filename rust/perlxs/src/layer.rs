@@ -1,5 +1,6 @@
 //! Filehandles that Rust stands behind.
 
+use crate::object::attached_as;
 use crate::table::{answer, caught};
 use crate::{Arg, Attach, Error, Object, Perl, Sv};
 use perl_sys as sys;
@@ -60,18 +61,16 @@ unsafe extern "C" fn entry<T: Layer>(
     len: usize,
     out: *mut sys::Answer,
 ) -> c_longlong {
-    // SAFETY: as the caller promises, who holds a count of the object.
-    let object = unsafe { Object::from_raw(object) };
     if call == sys::KEEPS {
-        let keeps = || {
-            Ok(object
-                .attached::<T>()
-                .map_or(false, |handle| handle.keeps()))
-        };
+        // SAFETY: the caller holds a count of the object, and no Perl code runs.
+        let handle = unsafe { attached_as::<T>(sys::plx_get_attached(object)) };
+        let keeps = || Ok(handle.map_or(false, T::keeps));
         return caught(keeps).unwrap_or(false).into();
     }
     // SAFETY: as the caller promises.
     let perl = &mut unsafe { Perl::from_raw(raw, frame) };
+    // SAFETY: as above.
+    let object = unsafe { Object::from_raw(perl, object) };
     let work = |perl: &mut Perl, handle: Rc<T>| {
         match call {
             sys::FILL => {

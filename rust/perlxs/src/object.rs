@@ -5,7 +5,6 @@ use crate::{Ahead, Arg, Error, Perl, Sv};
 use perl_sys as sys;
 use std::any::TypeId;
 use std::ffi::CStr;
-use std::marker::PhantomData;
 use std::os::raw::c_longlong;
 use std::ptr;
 use std::rc::Rc;
@@ -51,61 +50,54 @@ fn hold<T: Attach>(value: Rc<T>, slot: c_longlong) -> *mut sys::Attached {
     Box::into_raw(Box::new(holder)) as *mut sys::Attached
 }
 
-/// The scalar behind a reference to a blessed scalar.
-#[derive(Clone, Copy)]
-pub struct Object<'a> {
-    raw: *mut sys::Sv,
-    life: PhantomData<&'a ()>,
-}
+/// The scalar behind a reference to a blessed scalar: a count of it, so that it stays
+/// whatever Perl code does with the reference.
+pub struct Object(Sv);
 
-impl<'a> Object<'a> {
+impl Object {
     /// # Safety
-    /// `raw` is a blessed scalar, which is alive for `'a`.
-    pub(crate) unsafe fn from_raw(raw: *mut sys::Sv) -> Object<'a> {
-        Object {
-            raw,
-            life: PhantomData,
-        }
+    /// `raw` is a live blessed scalar of the running interpreter.
+    pub(crate) unsafe fn from_raw(perl: &Perl, raw: *mut sys::Sv) -> Object {
+        // SAFETY: as the caller promises.
+        Object(unsafe { Sv::owned(perl, sys::plx_inc(raw)) })
     }
 
     /// None where `arg` is no reference to a blessed scalar.
-    pub fn of(perl: &mut Perl, arg: Arg<'a>) -> Result<Option<Object<'a>>, Error> {
+    pub fn of(perl: &mut Perl, arg: Arg<'_>) -> Result<Option<Object>, Error> {
         arg.get_magic(perl)?;
-        // SAFETY: the scalar is alive for 'a.
+        // SAFETY: the scalar is alive while `arg` is.
         let raw = unsafe { sys::plx_object(arg.raw()) };
         if raw.is_null() {
             return Ok(None);
         }
         // SAFETY: what C has found is such a scalar.
-        let object = unsafe { Object::from_raw(raw) };
-        // SAFETY: as in `slot`.
+        let object = unsafe { Object::from_raw(perl, raw) };
+        // SAFETY: `object` holds a count.
         if unsafe { sys::plx_holds_text(raw) } != 0 {
             // Perl makes a number of it, and warns where it is none.
-            let _kept = Sv::reference(perl, object);
-            // SAFETY: `_kept` keeps the object alive while Perl code may run.
-            unsafe { Arg::from_raw(raw) }.int(perl)?;
+            object.0.as_arg().int(perl)?;
         }
         Ok(Some(object))
     }
 
     /// The integer that it holds, whatever that may be; 0 where it holds none.
-    pub fn slot(self) -> isize {
-        // SAFETY: whoever holds the reference holds the object.
-        unsafe { sys::plx_slot(self.raw) as isize }
+    pub fn slot(&self) -> isize {
+        // SAFETY: we hold a count of the scalar.
+        unsafe { sys::plx_slot(self.0.raw()) as isize }
     }
 
     /// Makes the slot 0: the object is spent.
-    pub fn clear_slot(self) {
+    pub fn clear_slot(&self) {
         // SAFETY: as in `slot`.
-        unsafe { sys::plx_clear_slot(self.raw) }
+        unsafe { sys::plx_clear_slot(self.0.raw()) }
     }
 
     /// What `attach` hung on it, if that was a `T`.
-    pub fn attached<T: 'static>(self) -> Option<Rc<T>> {
+    pub fn attached<T: 'static>(&self) -> Option<Rc<T>> {
         // SAFETY: as in `slot`; all that is attached is a Holder (hold), and the
         // type says whether it is a Holder<T>.
         unsafe {
-            let head = sys::plx_get_attached(self.raw);
+            let head = sys::plx_get_attached(self.0.raw());
             let holder = head as *const Holder<T>;
             if head.is_null() || (*(head as *const Holder<()>)).type_id != TypeId::of::<T>() {
                 None
@@ -116,17 +108,18 @@ impl<'a> Object<'a> {
     }
 
     /// Hangs `value` on the object, in place of what hangs there.
-    pub fn attach<T: Attach>(self, perl: &Perl, value: Rc<T>) {
+    pub fn attach<T: Attach>(&self, perl: &Perl, value: Rc<T>) {
         drop(self.detach::<T>());
+        let raw = self.0.raw();
         // SAFETY: as in `slot`; C takes the holder over.
-        unsafe { sys::plx_attach(perl.raw(), self.raw, hold(value, sys::plx_slot(self.raw))) }
+        unsafe { sys::plx_attach(perl.raw(), raw, hold(value, sys::plx_slot(raw))) }
     }
 
     /// Takes the attached value off.
-    pub fn detach<T: 'static>(self) -> Option<Rc<T>> {
+    pub fn detach<T: 'static>(&self) -> Option<Rc<T>> {
         let value = self.attached::<T>()?;
         // SAFETY: as in `attached`, which says that it is a Holder<T>; C gives it up.
-        unsafe { drop_holder::<T>(sys::plx_detach(self.raw)) };
+        unsafe { drop_holder::<T>(sys::plx_detach(self.0.raw())) };
         Some(value)
     }
 }
@@ -134,11 +127,11 @@ impl<'a> Object<'a> {
 /// What `hold` made, if it holds a `T`.
 ///
 /// # Safety
-/// `head` is attached to an object that stays as it is for `'a`.
+/// `head` is null, or attached to an object that stays as it is for `'a`.
 pub(crate) unsafe fn attached_as<'a, T: 'static>(head: *mut sys::Attached) -> Option<&'a T> {
     // SAFETY: all that is attached is a Holder (hold), and the type says of what.
     unsafe {
-        if (*(head as *const Holder<()>)).type_id != TypeId::of::<T>() {
+        if head.is_null() || (*(head as *const Holder<()>)).type_id != TypeId::of::<T>() {
             return None;
         }
         Some(&(*(head as *const Holder<T>)).value)
@@ -158,8 +151,8 @@ impl Sv {
     }
 
     /// A reference of its own to `object`.
-    pub fn reference(perl: &Perl, object: Object<'_>) -> Sv {
+    pub fn reference(perl: &Perl, object: &Object) -> Sv {
         // SAFETY: as in `object`; whoever holds the Object keeps it alive.
-        unsafe { Sv::owned(perl, sys::plx_new_ref(perl.raw(), object.raw)) }
+        unsafe { Sv::owned(perl, sys::plx_new_ref(perl.raw(), object.0.raw())) }
     }
 }

@@ -67,10 +67,8 @@ impl Perl {
         // SAFETY: the running interpreter, and our own frame, which outlives the call;
         // the borrow of `self` keeps us from using either meanwhile.
         let before = unsafe { sys::plx_hold(self.raw, holder) };
-        let result = work();
-        // SAFETY: as above.
-        unsafe { sys::plx_hold(self.raw, before) };
-        result
+        let _back = GivesBack(self.raw, before);
+        work()
     }
 
     /// Whether the program has set any handler in %SIG.
@@ -150,10 +148,18 @@ impl Interpreter {
         // SAFETY: C says that nobody else has the interpreter, and that the frame, if
         // there is one, is that of a call on the stack.
         let mut perl = unsafe { Perl::from_raw(self.raw, frame) };
-        let result = work(&mut perl);
-        // SAFETY: it goes back to whom it was taken from.
-        unsafe { sys::plx_hold(self.raw, holder) };
-        Some(result)
+        let _back = GivesBack(self.raw, holder);
+        Some(work(&mut perl))
+    }
+}
+
+/// Gives the interpreter back to whom it was taken from, by Drop.
+struct GivesBack(*mut c_void, *mut sys::Frame);
+
+impl Drop for GivesBack {
+    fn drop(&mut self) {
+        // SAFETY: the running interpreter, and what plx_hold or plx_call_back said of it.
+        unsafe { sys::plx_hold(self.0, self.1) };
     }
 }
 

@@ -1,13 +1,12 @@
 //! What is put around subs of Sys::Virt's other packages: those that open streams, those
 //! that run the program's callbacks, those that register some, and the event loop's.
 
-use crate::calls::REENTRANT;
-use crate::events;
+use crate::callback;
 use crate::phase::Ways;
+use crate::reentrant;
 use crate::state::recognise;
 use perlxs::{Answer, Args, Error, Object, Perl, Relay, Xsub};
 use std::ffi::CString;
-use std::sync::atomic::Ordering;
 
 /// Subs that open the stream in their second argument, and whether that receives and sends.
 /// (A static: no constant refers to statics before Rust 1.83.)
@@ -114,7 +113,7 @@ static MAKES_REENTRANT: Xsub = perlxs::unnamed!(makes_reentrant);
 fn opens(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     if let Some(stream) = args.optional(1) {
         let object = Object::of(perl, stream)?;
-        if let Some(state) = object.and_then(|object| recognise(perl, object)) {
+        if let Some(state) = object.and_then(|object| recognise(perl, &object)) {
             if state.phase().is_open() {
                 perl.lend(|| state.abandon())?;
             }
@@ -128,7 +127,7 @@ fn opens(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 fn opened(perl: &mut Perl, args: Args<'_>, receives: bool, sends: bool) -> Result<Answer, Error> {
     if let Some(stream) = args.optional(1) {
         let object = Object::of(perl, stream)?;
-        if let Some(state) = object.and_then(|object| recognise(perl, object)) {
+        if let Some(state) = object.and_then(|object| recognise(perl, &object)) {
             state.opened(Ways { receives, sends });
         }
     }
@@ -136,11 +135,11 @@ fn opened(perl: &mut Perl, args: Args<'_>, receives: bool, sends: bool) -> Resul
 }
 
 fn lets_go(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
-    perl.lend(events::let_go)?;
+    perl.lend(callback::let_go)?;
     Ok(Answer::Empty)
 }
 
 fn makes_reentrant(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
-    REENTRANT.store(true, Ordering::Relaxed);
+    reentrant::set();
     Ok(Answer::Empty)
 }

@@ -1,19 +1,15 @@
 //! How a call of libvirt's is made: on this thread, or on another one, so that signal
 //! handlers run meanwhile, or so that a call can be left that is not answered.
 
+use crate::callback;
 use crate::errors::exception;
-use crate::events;
 use crate::phase::{Phase, Step};
+use crate::reentrant;
 use crate::state::State;
 use libvirt::{Nudges, Outcome, Process, Stream};
 use perlxs::{Error, Perl, Woken};
 use std::os::unix::io::RawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// Set for good when the program registers an event loop written in Perl, or a close
-/// callback of a connection: libvirt may then run Perl code in the middle of any call.
-pub static REENTRANT: AtomicBool = AtomicBool::new(false);
 
 /// How long a call may take that libvirt may never return from.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -35,7 +31,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Facts {
     kind: Kind,
-    /// Perl code may run under the call, which belongs on this thread: `REENTRANT`, or the
+    /// Perl code may run under the call, which belongs on this thread: `reentrant`, or the
     /// stream's own callback under an abort.
     runs_perl: bool,
     /// The program has set a handler in %SIG, and the stream blocks.
@@ -77,21 +73,16 @@ pub fn way(perl: &Perl, state: &State, kind: Kind) -> Way {
     let is_late = matches!(state.phase(), Phase::Ended(_)) && state.stream.is_remote();
     let facts = Facts {
         kind,
-        runs_perl: is_reentrant() || kind == Kind::Aborts && state.callback.is_active(),
+        runs_perl: reentrant::is_set() || kind == Kind::Aborts && state.callback.is_active(),
         has_handlers: !state.is_nonblocking() && perl.has_signal_handlers(),
         is_late,
     };
     facts.way()
 }
 
-/// Whether Perl code may run under any call of libvirt's.
-pub fn is_reentrant() -> bool {
-    REENTRANT.load(Ordering::Relaxed)
-}
-
 /// Whether a call that moves data is made on this thread, and no Perl code runs under it.
 pub fn is_quiet(perl: &Perl, state: &State) -> bool {
-    !is_reentrant() && way(perl, state, Kind::Moves) == Way::Here
+    !reentrant::is_set() && way(perl, state, Kind::Moves) == Way::Here
 }
 
 /// Makes a call. What a callback threw meanwhile comes first.
@@ -159,7 +150,7 @@ pub fn here<T>(
     work: impl FnOnce(&Stream) -> Result<T, libvirt::Error>,
 ) -> Result<T, Error> {
     let done = perl.lend(|| work(&state.stream))?;
-    events::let_go();
+    callback::let_go();
     done.map_err(|e| exception(perl, e))
 }
 

@@ -1,295 +1,29 @@
-//! Event callbacks: who holds what they hold, and when it is let go.
-//!
-//! libvirt knows a callback by a number. What Perl has behind that number
-//! stands in a registry of the thread that runs it, so that no other thread
-//! can call it, and nothing happens when libvirt comes back too late.
+//! The methods of event callbacks.
 
+use crate::callback::{self, Owner, Registration};
 use crate::calls;
-use crate::state::{stream_behind, stream_of, State};
-use libvirt::{Call, Readable, Stream};
-use perlxs::{Answer, Args, Error, Handler, Interpreter, Object, Perl, Sv};
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::mem::ManuallyDrop;
-use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// What Perl has behind a callback's number. It keeps the stream object alive.
-struct Registration {
-    interpreter: Interpreter,
-    state: Weak<State>,
-    this: Sv,
-    code: Handler,
-}
-
-#[derive(Default)]
-struct Registry(HashMap<usize, Rc<Registration>>);
-
-impl Drop for Registry {
-    /// The thread ends, and its interpreter may be gone already, with the scalars.
-    fn drop(&mut self) {
-        for (_, registration) in self.0.drain() {
-            if let Ok(registration) = Rc::try_unwrap(registration) {
-                std::mem::forget((registration.this, registration.code));
-            }
-        }
-    }
-}
-
-thread_local! {
-    static REGISTRY: RefCell<Registry> = RefCell::default();
-}
-
-thread_local! {
-    /// Streams to be kept until the loop's turn is over. Not dropped with the thread.
-    static LATER: RefCell<ManuallyDrop<Vec<Rc<State>>>> =
-        const { RefCell::new(ManuallyDrop::new(Vec::new())) };
-}
-
-fn registered(number: usize) -> Option<Rc<Registration>> {
-    REGISTRY
-        .try_with(|registry| registry.borrow().0.get(&number).cloned())
-        .unwrap_or_default()
-}
-
-/// Where a stream's callback is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere,
-    /// libvirt has it, for these events.
-    Active(i32),
-    /// Removed; libvirt has it until its frames have returned.
-    Leaving,
-    /// The stream's end has removed it. The next `remove` succeeds without doing anything.
-    Gone,
-}
-
-/// A stream's side of its callback.
-pub struct Callback {
-    number: usize,
-    place: Cell<Place>,
-    /// How many times it is on the stack.
-    running: Cell<usize>,
-    /// It has run within itself. libvirt then takes the outer call for over, too, and would
-    /// free the callback twice if it were removed before that has returned.
-    nested: Cell<bool>,
-    /// An abort is under way, and runs it a last time.
-    aborting: Cell<bool>,
-    /// A timer that tells of data in `unread`, of which libvirt knows nothing.
-    readable: RefCell<Option<Readable>>,
-}
-
-impl Callback {
-    pub fn new() -> Callback {
-        static NEXT: AtomicUsize = AtomicUsize::new(1);
-        Callback {
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
-            place: Cell::new(Place::Nowhere),
-            running: Cell::new(0),
-            nested: Cell::new(false),
-            aborting: Cell::new(false),
-            readable: RefCell::default(),
-        }
-    }
-
-    /// Whether there is a callback to be run.
-    pub fn is_active(&self) -> bool {
-        matches!(self.place.get(), Place::Active(_))
-    }
-
-    /// Whether it waits for one of these events.
-    fn waits_for(&self, events: i32) -> bool {
-        matches!(self.place.get(), Place::Active(mask) if mask & events != 0)
-    }
-
-    /// Lets go of what Perl has behind it.
-    fn forget(&self, place: Place) {
-        self.place.set(place);
-        drop(self.readable.take());
-        // Dropped outside the borrow: a destructor may come back here.
-        drop(REGISTRY.try_with(|r| r.borrow_mut().0.remove(&self.number)));
-    }
-
-    /// Takes it from libvirt, where libvirt still has it.
-    fn uninstall(&self, stream: &Stream) {
-        let installed = matches!(self.place.get(), Place::Active(_) | Place::Leaving);
-        if installed && !stream.is_inherited() {
-            // Both fail where the stream's end has taken it already.
-            let nested = self.running.get() > 0 && self.nested.get();
-            let _ = match nested && stream.is_remote() {
-                true => stream.update_callback(0), // libvirt keeps it, and never calls it
-                false => stream.remove_callback(),
-            };
-        }
-        if self.place.get() == Place::Leaving {
-            self.place.set(Place::Nowhere);
-        }
-    }
-
-    /// Removes it for good; an error is ignored.
-    pub fn release(&self, stream: &Stream) {
-        self.uninstall(stream);
-        self.forget(Place::Nowhere);
-    }
-
-    fn add(
-        &self,
-        stream: &Stream,
-        events: i32,
-        registration: Registration,
-    ) -> Result<(), libvirt::Error> {
-        match self.place.get() {
-            // Removed by itself while it runs: libvirt 9 would not let go of the
-            // stream if that were followed by an add before it has returned.
-            Place::Leaving => stream.update_callback(events)?,
-            // Asked for a second, libvirt refuses, and keeps the stream for good.
-            Place::Active(_) if stream.is_remote() => return Err(libvirt::Error::second_callback()),
-            _ => stream.add_callback(events, self.number)?,
-        }
-        self.place.set(Place::Active(events));
-        let old = REGISTRY.with(|r| r.borrow_mut().0.insert(self.number, Rc::new(registration)));
-        drop(old);
-        Ok(())
-    }
-
-    /// Has the callback called also for data in `unread`.
-    fn watch_unread(&self, state: &State) {
-        let wanted = self.waits_for(libvirt::EVENT_READABLE) && !state.unread().is_empty();
-        let readable = match wanted {
-            true => self.readable.take().or_else(|| Readable::new(self.number)),
-            false => None,
-        };
-        drop(self.readable.replace(readable));
-    }
-
-    fn remove(&self, stream: &Stream) -> Result<(), libvirt::Error> {
-        match self.place.get() {
-            Place::Gone => self.place.set(Place::Nowhere),
-            Place::Active(_) if self.running.get() > 0 => self.forget(Place::Leaving),
-            Place::Active(_) => {
-                stream.remove_callback()?;
-                self.forget(Place::Nowhere);
-            }
-            Place::Leaving | Place::Nowhere => {
-                self.uninstall(stream); // so that libvirt has none, and says so
-                stream.remove_callback()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn update(&self, stream: &Stream, events: i32) -> Result<(), libvirt::Error> {
-        match self.place.get() {
-            Place::Gone => return Ok(()),
-            Place::Active(_) => {}
-            Place::Leaving | Place::Nowhere => self.uninstall(stream),
-        }
-        stream.update_callback(events)?;
-        if self.is_active() {
-            self.place.set(Place::Active(events));
-        }
-        Ok(())
-    }
-
-    /// Before a call that ends the stream; the answer is for `after_end`. An abort calls a
-    /// local stream's callback a last time, if that waits for data. Any other callback is
-    /// removed here, since libvirt would leave it in its event loop for ever.
-    pub fn before_end(&self, stream: &Stream, aborts: bool) -> Ending {
-        let runs = aborts && self.waits_for(libvirt::EVENT_READABLE | libvirt::EVENT_WRITABLE);
-        let takes = self.is_active();
-        self.aborting.set(runs);
-        if !runs {
-            self.uninstall(stream);
-        }
-        Ending { runs, takes }
-    }
-
-    /// After that call: the callback has gone with the stream.
-    pub fn after_end(&self, stream: &Stream, ending: Ending) {
-        self.aborting.set(false);
-        if ending.runs {
-            self.uninstall(stream);
-        }
-        if ending.takes {
-            self.forget(Place::Gone);
-        }
-    }
-}
-
-/// What the end of a stream does to its callback.
-#[derive(Debug, Clone, Copy)]
-pub struct Ending {
-    /// It calls the callback a last time.
-    runs: bool,
-    /// It removes a callback.
-    takes: bool,
-}
-
-/// An event, from libvirt's event loop or from within an abort.
-fn on_event(number: usize, events: i32) {
-    let registration = match registered(number) {
-        Some(registration) => registration,
-        None => return, // removed, or another thread's
-    };
-    let state = match registration.state.upgrade() {
-        Some(state) => state,
-        None => return,
-    };
-    let callback = &state.callback;
-    let running = callback.running.get();
-    callback.nested.set(running > 0);
-    callback.running.set(running + 1);
-    registration.interpreter.called_back(|perl| {
-        let events = Sv::int(perl, events.into());
-        // The callback may do what it likes with its own copy. What it throws, C has kept.
-        let _ = registration.this.as_arg().copy(perl).and_then(|this| {
-            let args = [this.as_arg(), events.as_arg()];
-            registration.code.call_discard(perl, &args)
-        });
-    });
-    callback.running.set(running);
-
-    if callback.aborting.get() {
-        callback.uninstall(&state.stream);
-    }
-    callback.watch_unread(&state);
-    // libvirt's own frame may still use the stream when this has returned.
-    LATER.with(|later| later.borrow_mut().push(state));
-}
-
-/// Lets go of the streams whose callbacks have run, with no frame of theirs left.
-pub fn let_go() {
-    let streams = LATER.with(|later| std::mem::take(&mut **later.borrow_mut()));
-    let (left, running): (Vec<_>, Vec<_>) = streams
-        .into_iter()
-        .partition(|state| state.callback.running.get() == 0);
-    for state in &left {
-        if !state.callback.is_active() {
-            state.callback.uninstall(&state.stream);
-        }
-    }
-    LATER.with(|later| later.borrow_mut().extend(running));
-    drop(left);
-}
+use crate::state::{stream_behind, stream_of};
+use libvirt::Call;
+use perlxs::{Answer, Args, Error, Handler, Object, Perl, Sv};
+use std::rc::Rc;
 
 /// `add_callback(stref, events, cb)`
 pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    libvirt::on_event(on_event);
     let state = stream_behind(perl, args.get(0), Call::AddCallback)?;
     let events = args.get(1).int(perl)?;
     let this = match Object::of(perl, args.get(0))? {
-        Some(object) => Sv::reference(perl, object),
+        Some(object) => Sv::reference(perl, &object),
         None => args.get(0).copy(perl)?,
     };
     let registration = Registration {
         interpreter: perl.interpreter(),
-        state: Rc::downgrade(&state),
+        owner: Rc::downgrade(&(Rc::clone(&state) as Rc<dyn Owner>)),
         this,
         code: Handler::keep(perl, args.get(2)),
     };
     calls::here(perl, &state, |stream| {
         let added = state.callback.add(stream, events, registration);
-        state.callback.watch_unread(&state);
+        state.callback.watch_unread(&*state);
         added
     })?;
     Ok(Answer::Empty)
@@ -301,7 +35,7 @@ pub fn update_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error>
     let state = stream_of(perl, args.get(0), "update_callback", Call::UpdateCallback)?;
     calls::here(perl, &state, |stream| {
         let updated = state.callback.update(stream, events);
-        state.callback.watch_unread(&state);
+        state.callback.watch_unread(&*state);
         updated
     })?;
     Ok(Answer::Empty)
@@ -317,15 +51,7 @@ pub fn remove_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error>
 /// `_release_callbacks()`: what this thread's callbacks hold, at the program's end,
 /// and the threads that made calls for it.
 pub fn release_all(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
-    perl.lend(|| {
-        let all: Vec<_> = REGISTRY.with(|r| r.borrow().0.values().cloned().collect());
-        for registration in all {
-            if let Some(state) = registration.state.upgrade() {
-                state.callback.release(&state.stream);
-            }
-        }
-        let_go();
-    })?;
+    perl.lend(callback::release_all)?;
     libvirt::end_idle();
     Ok(Answer::Empty)
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod around;
+mod callback;
 mod calls;
 mod errors;
 mod events;
@@ -13,6 +14,7 @@ mod life;
 mod phase;
 mod recv;
 mod recv_all;
+mod reentrant;
 mod send;
 mod send_all;
 mod state;
@@ -24,7 +26,7 @@ mod transfer;
 extern "C" {}
 
 perlxs::table! {
-    package "Sys::Virt::Stream", reentrant calls::REENTRANT;
+    package "Sys::Virt::Stream", reentrant reentrant::REENTRANT;
 
     constants {
         NONBLOCK = libvirt::NONBLOCK;

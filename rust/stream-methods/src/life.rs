@@ -17,7 +17,7 @@ fn class() -> &'static CStr {
 pub fn new_obj(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let object = Object::of(perl, args.get(0))?.ok_or_else(|| not_blessed("_new_obj", "con"))?;
     let flags = optional_flags(perl, args, 1)?;
-    let connection = connection(perl, object);
+    let connection = connection(perl, &object);
     let stream = Stream::new(connection, flags).map_err(|e| exception(perl, e))?;
     let reference = Sv::object(perl, class(), stream.0.address());
     if let Some(object) = Object::of(perl, reference.as_arg())? {
@@ -32,7 +32,7 @@ struct Known(Connection);
 
 impl Attach for Known {}
 
-fn connection(perl: &Perl, object: Object<'_>) -> Option<Connection> {
+fn connection(perl: &Perl, object: &Object) -> Option<Connection> {
     match object.attached::<Known>() {
         Some(known) if known.0.address() == object.slot() => Some(known.0),
         _ => {
@@ -113,7 +113,7 @@ fn end(
 /// `DESTROY(st_rv)`
 pub fn destroy(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     if let Some(object) = Object::of(perl, args.get(0))? {
-        if let Some(state) = recognise(perl, object) {
+        if let Some(state) = recognise(perl, &object) {
             object.detach::<State>();
             object.clear_slot();
             perl.lend(|| {

@@ -37,7 +37,7 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     } else {
         Call::RecvFlags
     };
-    let state = recognise(perl, object).ok_or_else(|| exception(perl, call.refusal()))?;
+    let state = recognise(perl, &object).ok_or_else(|| exception(perl, call.refusal()))?;
     let data = args.get(1);
     if data.is_readonly() {
         return Err(Error::message(

@@ -1,9 +1,9 @@
 //! What belongs to a stream object, and how an argument is found to be one.
 
-use crate::calls;
+use crate::callback::{Callback, Owner};
 use crate::errors::exception;
-use crate::events::Callback;
 use crate::phase::{End, Phase, Refusal, Step, Ways};
+use crate::reentrant;
 use libvirt::{Call, Stream, Taken};
 use perlxs::{Ahead, Arg, Attach, Error, Object, Perl};
 use std::cell::Cell;
@@ -28,6 +28,20 @@ pub struct State {
 impl Attach for State {
     fn ahead(&self) -> Option<&Ahead> {
         Some(&self.ahead)
+    }
+}
+
+impl Owner for State {
+    fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    fn callback(&self) -> &Callback {
+        &self.callback
+    }
+
+    fn has_unread(&self) -> bool {
+        !self.ahead.is_empty()
     }
 }
 
@@ -137,7 +151,7 @@ impl State {
         if self.stream.is_inherited() || self.phase.get().is_over() || !self.is_opened() {
             return;
         }
-        let here = calls::is_reentrant() || self.callback.is_active();
+        let here = reentrant::is_set() || self.callback.is_active();
         self.step(Step::End(End::Aborted));
         let ending = self.callback.before_end(&self.stream, true);
         match here {
@@ -166,7 +180,7 @@ fn refused(answer: Result<(), Refusal>, doing: &str) -> Result<(), libvirt::Erro
 
 /// The stream that `object` is, if it is one: made here, or by other code that
 /// keeps to the same layout.
-pub fn recognise(perl: &Perl, object: Object<'_>) -> Option<Rc<State>> {
+pub fn recognise(perl: &Perl, object: &Object) -> Option<Rc<State>> {
     let slot = object.slot();
     if let Some(state) = object.attached::<State>() {
         if state.stream.address() == slot {
@@ -182,7 +196,7 @@ pub fn recognise(perl: &Perl, object: Object<'_>) -> Option<Rc<State>> {
 /// no object at all is a warning and undef, another object is libvirt's error.
 pub fn stream_of(perl: &mut Perl, st: Arg<'_>, name: &str, call: Call) -> Result<Rc<State>, Error> {
     match Object::of(perl, st)? {
-        Some(object) => recognise(perl, object).ok_or_else(|| exception(perl, call.refusal())),
+        Some(object) => recognise(perl, &object).ok_or_else(|| exception(perl, call.refusal())),
         None => Err(not_blessed(name, "st")),
     }
 }
@@ -190,7 +204,7 @@ pub fn stream_of(perl: &mut Perl, st: Arg<'_>, name: &str, call: Call) -> Result
 /// The invocant of a method that takes a reference to a stream. Anything else is libvirt's
 /// error.
 pub fn stream_behind(perl: &mut Perl, stref: Arg<'_>, call: Call) -> Result<Rc<State>, Error> {
-    let found = Object::of(perl, stref)?.and_then(|object| recognise(perl, object));
+    let found = Object::of(perl, stref)?.and_then(|object| recognise(perl, &object));
     found.ok_or_else(|| exception(perl, call.refusal()))
 }
 

@@ -229,7 +229,7 @@ fn other_stream(
     one: &Rc<State>,
     options: &Options,
 ) -> Result<Option<Rc<State>>, Error> {
-    let other = match Object::of(perl, arg)?.and_then(|object| recognise(perl, object)) {
+    let other = match Object::of(perl, arg)?.and_then(|object| recognise(perl, &object)) {
         Some(other) => other,
         None => return Ok(None),
     };
