@@ -46,7 +46,6 @@ lacking() {
     has qemu-system-x86_64 || echo qemu-system-x86
     has qemu-img || echo qemu-utils
     has setpriv || echo util-linux
-    has valgrind || echo valgrind
     # Modules that tests run beside, where none may skip.
     [ -n "${SYS_VIRT_STREAM_TEST_ALL:-}" ] || return 0
     for module in Coro Devel::NYTProf Module::Refresh Return::MultiLevel Scope::Upper Test::MockModule; do
