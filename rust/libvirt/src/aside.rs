@@ -315,7 +315,9 @@ impl Stuck {
     fn settle() {
         let over = STUCK.try_with(|all| {
             let mut all = all.borrow_mut();
-            let (over, stuck) = std::mem::take(&mut *all).into_iter().partition(Stuck::is_over);
+            let (over, stuck) = std::mem::take(&mut *all)
+                .into_iter()
+                .partition(Stuck::is_over);
             *all = stuck;
             over
         });
