@@ -3,7 +3,9 @@
 use strict;
 use warnings;
 
+use POSIX ();
 use Test::More;
+use Time::HiRes ();
 use lib 't/lib';
 use StreamTest qw(libvirtd);
 
@@ -103,5 +105,34 @@ print eval { $st->$name; 1 } ? "done\n" : "$@->{code} $@->{message}\n";
 connected();
 EOP
     for qw(finish abort);
+
+# A signal that has no handler ends a program at once, whatever call waits.
+my %opens = (
+    'a stream that is opened' => '$vol->download($st, 0, 0)',
+    'a connection' => 'Sys::Virt->new(uri => $uri, auth => 1, credlist => [], callback => sub { 0 })',
+);
+for my $what (sort keys %opens) {
+    my $ready = scratch() . '/ready';
+    my $pid = fork // die "cannot fork: $!";
+    if (!$pid) {
+        exec $^X, map({ "-I$_" } @INC), '-e', <<"EOP", $daemon->uri, $daemon->pool_dir, $daemon->pid, $ready or die $!;
+use Sys::Virt;
+my (\$uri, \$dir, \$pid, \$ready) = \@ARGV;
+my \$conn = Sys::Virt->new(uri => \$uri);
+my (\$vol, \$st) = (\$conn->get_storage_volume_by_path("\$dir/source"), \$conn->new_stream);
+kill STOP => \$pid;
+open my \$fh, '>', \$ready or die;
+$opens{$what};
+EOP
+    }
+    within(60, sub { -e $ready }) or diag 'it did not come so far';
+    Time::HiRes::sleep(0.5);
+    kill TERM => $pid;
+    my $ended = within(30, sub { waitpid($pid, POSIX::WNOHANG()) == $pid });
+    ok $ended && $? == POSIX::SIGTERM(), "$what: a signal without a handler ends the program";
+    if (!$ended) { kill KILL => $pid; waitpid $pid, 0 }
+    kill CONT => $daemon->pid;
+    unlink $ready;
+}
 
 done_testing;

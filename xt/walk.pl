@@ -23,21 +23,36 @@ my $perl_loop = chance(0.25);
 my $signals = chance(0.4) && !$without{signals};
 # A call that waits can be left where no loop in Perl has to be asked: see SIGNALS.
 my $leaves = $signals && !$perl_loop;
-my $loop;
-if ($perl_loop) {
-    unshift @INC, 't/lib';
-    require Sys::Virt::Event;
-    require StreamTest::Loop;
-    $loop = StreamTest::Loop->new;
+# In some programs the loop comes when there are streams already.
+my $late = chance(0.3) && !$without{late} ? int rand 80 : 0;
+my ($loop, $has_loop, $in_child);
+unshift @INC, 't/lib';
+require StreamTest::Loop if $perl_loop;
+sub begin_loop {
+    say_step('(the loop begins)') if $late;
+    $has_loop = 1;
+    $perl_loop ? $loop = StreamTest::Loop->new : Sys::Virt::Event::register_default();
+    return;
 }
-else { Sys::Virt::Event::register_default() }
+begin_loop() if !$late;
 $SIG{ALRM} = sub { $ticks++; say_step('(alarm)'); die "alarm\n" } if $signals;
 say_step("seed $seed", $perl_loop ? 'perl loop' : 'default loop', $signals ? 'signals' : ());
 
-my %conn = (remote => Sys::Virt->new(uri => $uri), local => Sys::Virt->new(uri => 'test:///default'));
-my ($pool) = grep { $_->get_name eq 'streams' } $conn{remote}->list_all_storage_pools;
-my %vol = map { $_ => $pool->get_volume_by_name($_) } 'source', 'holes', map { "target$_" } 0 .. 3;
-my $screen = $conn{local}->get_domain_by_name('test');
+my $closes = chance(0.4) && !$without{closes};
+my (%conn, %vol, $screen, $socket);
+sub sockets { return map { m{(\d+)$} } grep { (readlink // '') =~ /^socket/ } glob '/proc/self/fd/*' }
+sub connects {
+    my %before = map { $_ => 1 } sockets();
+    $conn{remote} = Sys::Virt->new(uri => $uri);
+    ($socket) = grep { !$before{$_} } sockets();
+    $conn{local} = Sys::Virt->new(uri => 'test:///default');
+    my ($pool) = grep { $_->get_name eq 'streams' } $conn{remote}->list_all_storage_pools;
+    %vol = map { $_ => $pool->get_volume_by_name($_) } 'source', 'holes', map { "target$_" } 0 .. 3;
+    $screen = $conn{local}->get_domain_by_name('test');
+    $conn{remote}->register_close_callback(\&closed) if $closes;
+    return;
+}
+connects();
 
 # --- streams: [object, kind, non-blocking, spoiled for the rest of Sys::Virt]
 my @streams;
@@ -85,6 +100,18 @@ my %act = (
         exit 42 if !$pid;
         waitpid $pid, 0;
     },
+    # A child that goes on has connections of its own, and leaves its parent's alone.
+    fork_on => sub {
+        return if $in_event || $in_child;
+        my $pid = fork // return;
+        if ($pid) { waitpid $pid, 0; return }
+        $in_child = 1;
+        my @parents = (@streams, values %conn);
+        @streams = ();
+        eval { connects(); step() for 1 .. 5; 1 } or say_step("  ! $@");
+        @streams = ();
+        POSIX::_exit(42);
+    },
     undef_stream => sub { $_[0] = undef },
     drop => sub { my $s = any(grep { $_ } @streams) or return; undef $s->[0]; @streams = grep { $_ && $_ != $s } @streams },
     finish => sub { $_[0]->finish },
@@ -130,10 +157,12 @@ sub handler {
 sub hole_source { &act if chance(0.5); return any([1, 100], [0, 100], [1, 0], [0, 0], [1], [], [1, 1e15], [bless([], 'Bad'), 1]) ->@* }
 sub callback { local $in_event = 1; say_step("event $_[1]"); &act; $_[0]->recv(my $data, 1000) if ref $_[0] && chance(0.2) && nonblocking($_[0]); return }
 sub nonblocking { my ($st) = @_; return grep { $_ && $_->[0] && $_->[0] == $st && $_->[2] } @streams }
+sub closed { local $in_event = 1; say_step('(closed)'); my $st = any(map { $_ && $_->[0] || () } @streams); act($st) if $st; return }
 sub code { return any((\&handler) x 6, 'main::handler', undef, 'no_such', [], bless([], 'Bad')) }
 
 # A turn of the event loop, which ends by itself.
 sub turn {
+    return if !$has_loop || $in_child;
     return $loop->step(0.01) if $perl_loop;
     my $timer = Sys::Virt::Event::add_timeout(5, sub { });
     my $lived = eval { Sys::Virt::Event::run_default(); 1 };
@@ -184,6 +213,16 @@ my %method = (
     finish => sub { $_[0]->finish }, abort => sub { $_[0]->abort }, DESTROY => sub { my ($st, $s) = @_; $s->[3] = 1; $st->DESTROY },
     # The rest of Sys::Virt follows whatever stands in the slot.
     reopen => sub { my ($st, $s) = @_; my $kind = any(sort keys %open); return if $s->[3]; $s->[1] .= " $kind"; $open{$kind}->($st) },
+    # The daemon's side of the connection is gone, and the program makes a new one.
+    cut => sub {
+        return if !chance(0.3) || $in_event;
+        open my $fh, '+<&', $socket or return say_step('  ! no socket');
+        shutdown $fh, 2 or say_step("  ! $!");
+        close $fh;
+        eval { $conn{remote}->get_library_version };
+        $_->[3] = 1 for grep { $_ } @streams;    # nothing opens them again
+        connects();
+    },
     rebless => sub { my ($st, $s) = @_; $s->[3] = 1; bless $st, any('Sys::Virt::Stream', 'Some') },
     slot => sub { my ($st, $s) = @_; $s->[3] = 1; $$st = any(0, 4096, $$st, 'x', -8) },
 );
@@ -219,7 +258,7 @@ sub step {
 }
 
 $SIG{__WARN__} = sub { print STDERR @_ };
-for (1 .. $steps) { eval { step(); 1 } or do { print STDERR "$@" if "$@" =~ /This is a bug|Bizarre|panic/ } }
+for (1 .. $steps) { begin_loop() if $late && $_ == $late; eval { step(); 1 } or do { print STDERR "$@" if "$@" =~ /This is a bug|Bizarre|panic/ } }
 say_step('the end');
 @kept = ();
 exit 0;

@@ -140,3 +140,55 @@ fn errno_stays() {
     });
     assert_eq!(errno(), before);
 }
+
+/// Waits a little, and then fails or goes on by turns.
+struct Fickle(u32);
+
+impl Wait for Fickle {
+    type Error = ();
+
+    fn wait(&mut self, fd: RawFd, limit: Option<Duration>) -> Result<(), ()> {
+        self.0 += 1;
+        if self.0 % 3 == 0 {
+            return Err(());
+        }
+        let little = Duration::from_millis(1);
+        let _ = Deaf.wait(fd, Some(limit.map_or(little, |limit| limit.min(little))));
+        Ok(())
+    }
+}
+
+/// What xt/tsan is for.
+#[test]
+fn many_threads_make_leave_and_interrupt_calls() {
+    let shared = stream();
+    let each = &|number: u32| {
+        let own = stream();
+        let mut wait = Fickle(number);
+        for round in 0..100_u32 {
+            let st = if round % 2 == 0 { &shared } else { &own };
+            let pause = Duration::from_micros(u64::from(round % 5) * 300);
+            let work = move |st: &Stream| {
+                std::thread::sleep(pause);
+                (round, st.recv(&mut [], 0).is_err(), vec![round; 10])
+            };
+            let limit = (round % 4 == 0).then_some(Duration::from_micros(500));
+            let nudges = (round % 7 == 0).then(|| Nudges::start(st));
+            if let Outcome::Done((got, _, more)) =
+                st.aside(work, limit, || round % 3 == 0, &mut wait).unwrap()
+            {
+                assert_eq!((got, more), (round, vec![round; 10]));
+            }
+            drop(nudges);
+            if round % 10 == 9 {
+                own.abort_aside();
+            }
+        }
+        end_idle();
+    };
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            scope.spawn(move || each(number));
+        }
+    });
+}
