@@ -67,7 +67,7 @@ pub enum Outcome<T, E> {
 struct Worker {
     /// Nothing in a child of a fork, which has no such thread.
     thread: Option<Thread>,
-    /// Readable when the result is there, if somebody sleeps for it.
+    /// Readable when the result is there, if the first thread sleeps.
     bell: UnixStream,
     ringer: Arc<UnixStream>,
     process: Process,

@@ -16,7 +16,7 @@ pub struct State {
     phase: Cell<Phase>,
     /// Another thread makes a call that ends it, beside which there must be no second one.
     ending: Cell<bool>,
-    /// What libvirt has given and the program has not had. It ends with the stream.
+    /// What has been received and the program has not had. It goes when the stream ends.
     ahead: Ahead,
     /// Its driver knows of no holes.
     has_no_holes: Cell<bool>,
