@@ -14,7 +14,7 @@ pub struct State {
     pub stream: Stream,
     pub callback: Callback,
     phase: Cell<Phase>,
-    /// Another thread makes a call that ends it, beside which there must be no second one.
+    /// Another thread makes a call that ends the stream. No second one may be made meanwhile.
     ending: Cell<bool>,
     /// What has been received and the program has not had. It goes when the stream ends.
     ahead: Ahead,
@@ -96,7 +96,7 @@ impl State {
         }
     }
 
-    /// Makes a call that ends it: signal handlers may run meanwhile.
+    /// Makes a call that ends the stream. Signal handlers may run meanwhile.
     pub fn while_ending<T>(&self, call: impl FnOnce() -> T) -> T {
         self.ending.set(true);
         let ended = call();
