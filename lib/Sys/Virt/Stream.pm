@@ -546,6 +546,10 @@ A call of C<finish> or C<abort> that a handler has ended this way is not followe
 another: the daemon would confirm both, and libvirt closes the connection over the second
 confirmation. The stream is closed for the program.
 
+A handler may receive from the stream whose call waits; no byte is lost by that. While
+C<finish> or C<abort> of a stream waits, a handler cannot end that stream again: the call dies
+with "stream is closed".
+
 Handlers that Perl runs at once, and not between two of its operations, are those set by
 C<POSIX::sigaction> without C<SAFE>, and all of them under C<PERL_SIGNALS=unsafe>. During a
 method of this module they wait until the call of libvirt's returns, or run where the method
