@@ -731,7 +731,7 @@ turn of the event loop (C<Sys::Virt::Event::run_default>, C<_run_timeout_callbac
 C<_run_handle_callback>), or of the call that registered the code. If several exceptions
 come up in one turn, the next turn begins with the second. If the exception
 comes up in another call of Sys::Virt's, such as the opening of a connection, the next turn
-of the event loop begins with it. In the C binding the exception jumps out of libvirt
+of the event loop begins with it; a program that runs no loop does not see it. In the C binding the exception jumps out of libvirt
 while that holds locks.
 
 =item *
