@@ -546,6 +546,10 @@ A call of C<finish> or C<abort> that a handler has ended this way is not followe
 another: the daemon would confirm both, and libvirt closes the connection over the second
 confirmation. The stream is closed for the program.
 
+A handler may receive from the stream whose call waits; no byte is lost by that. While
+C<finish> or C<abort> of a stream waits, a handler cannot end that stream again: the call dies
+with "stream is closed".
+
 Handlers that Perl runs at once, and not between two of its operations, are those set by
 C<POSIX::sigaction> without C<SAFE>, and all of them under C<PERL_SIGNALS=unsafe>. During a
 method of this module they wait until the call of libvirt's returns, or run where the method
@@ -727,7 +731,7 @@ turn of the event loop (C<Sys::Virt::Event::run_default>, C<_run_timeout_callbac
 C<_run_handle_callback>), or of the call that registered the code. If several exceptions
 come up in one turn, the next turn begins with the second. If the exception
 comes up in another call of Sys::Virt's, such as the opening of a connection, the next turn
-of the event loop begins with it. In the C binding the exception jumps out of libvirt
+of the event loop begins with it; a program that runs no loop does not see it. In the C binding the exception jumps out of libvirt
 while that holds locks.
 
 =item *

@@ -67,7 +67,7 @@ pub enum Outcome<T, E> {
 struct Worker {
     /// Nothing in a child of a fork, which has no such thread.
     thread: Option<Thread>,
-    /// Readable when the result is there, if somebody sleeps for it.
+    /// Readable when the result is there, if the first thread sleeps.
     bell: UnixStream,
     ringer: Arc<UnixStream>,
     process: Process,
@@ -291,7 +291,7 @@ impl<T: Send + 'static> Call<T> {
     }
 }
 
-/// A thread whose call nobody waits for any more.
+/// A thread that was left to its call.
 struct Stuck {
     /// None where it is not known.
     connection: Option<usize>,
@@ -346,8 +346,8 @@ impl Stream {
     }
 
     /// Makes `call` on another thread, and waits for it, for this long at most where there
-    /// is a limit. Where the wait fails, an abort makes the call return, unless none may
-    /// stand beside what is under way by then (`alone`).
+    /// is a limit. If the wait fails, an abort is made so that the call returns, unless no
+    /// abort may be made beside what is under way by then (`alone`).
     ///
     /// The error is the system's, where it has no thread to give.
     pub fn aside<T: Send + 'static, W: Wait>(

@@ -32,7 +32,7 @@ impl Nudges {
             }
             stream.nudge();
         });
-        // Without a thread to be had there are no nudges: the worker ends by itself.
+        // Where no thread is to be had there are no nudges. The worker ends with its work.
         drop(nudging);
         let process = Process::this();
         Nudges { stop, process }

@@ -49,9 +49,9 @@ plx_is_called_at_once(pTHX_ int signal)
             || (void (*)(void))action.sa_handler == (void (*)(void))PL_sighandlerp);
 }
 
-/* Handlers that are called at once may die there. While Rust runs they are held back. (No
- * others: the system would have another thread take the signal, and Perl's function for
- * it would find no interpreter there.) */
+/* A handler that is called at once may die, and would jump over Rust. Its signal is held
+ * back while Rust runs. No other signal is: the system would give it to another thread,
+ * where Perl's function for it finds no interpreter. */
 void
 plx_mask(pTHX_ plx_frame *frame)
 {
@@ -95,7 +95,7 @@ plx_unmask(plx_frame *frame)
     }
 }
 
-/* For the savestack: the frame ends by an exception of somebody else's. */
+/* For the savestack: called where an exception of other code ends the frame. */
 void
 plx_unmask_frame(pTHX_ void *frame)
 {

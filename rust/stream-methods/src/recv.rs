@@ -165,8 +165,9 @@ pub fn fill(perl: &mut Perl, state: &State, want: usize, flags: u32) -> Result<R
     receive(perl, state, way, Ask { want, flags })?.map_err(|e| exception(perl, e))
 }
 
-/// Has libvirt fill the buffer of `unread`. The inner error is libvirt's. A signal handler
-/// may have received meanwhile: what that left comes first, then what it said will come again.
+/// Has libvirt fill the buffer of `unread`. The inner error is libvirt's. If a signal handler
+/// has received meanwhile and left bytes in `unread`, those come first: the end, or a hole, is
+/// reported by a later call.
 fn receive(
     perl: &mut Perl,
     state: &State,

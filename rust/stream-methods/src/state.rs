@@ -14,9 +14,9 @@ pub struct State {
     pub stream: Stream,
     pub callback: Callback,
     phase: Cell<Phase>,
-    /// Another thread makes a call that ends it, beside which there must be no second one.
+    /// Another thread makes a call that ends the stream. No second one may be made meanwhile.
     ending: Cell<bool>,
-    /// What libvirt has given and the program has not had. It ends with the stream.
+    /// What has been received and the program has not had. It goes when the stream ends.
     ahead: Ahead,
     /// Its driver knows of no holes.
     has_no_holes: Cell<bool>,
@@ -110,7 +110,7 @@ impl State {
         }
     }
 
-    /// Makes a call that ends it: signal handlers may run meanwhile.
+    /// Makes a call that ends the stream. Signal handlers may run meanwhile.
     pub fn while_ending<T>(&self, call: impl FnOnce() -> T) -> T {
         self.ending.set(true);
         let ended = call();

@@ -81,7 +81,7 @@ Sys::Virt::Stream::Handle - a libvirt stream as a filehandle
 =head1 DESCRIPTION
 
 C<< $st->handle >> (see L<Sys::Virt::Stream>) makes a filehandle of a blocking
-stream: what takes a handle takes this one. It reads and writes bytes.
+stream. Code that takes a filehandle takes this one. It reads and writes bytes.
 
 All of Perl's operators for handles work on it, with C<$/>, C<$,>, C<$\> and
 C<$.> as anywhere: C<< <$fh> >>, C<read>, C<sysread>, C<getc>, C<eof>,
@@ -97,8 +97,8 @@ C<syswrite>, before a C<fork> or C<system>, and at once after C<$|> or
 C<autoflush>. Any other stream (a console, a channel) is sent each C<print> at
 once, as a socket is.
 
-The program may go on using the stream itself, but for what has been received
-already. Handle and stream may be dropped in any order.
+The program may go on using the stream itself. Its methods do not deliver what the
+handle has received already. Handle and stream may be dropped in any order.
 
 =head2 Failures
 
@@ -122,8 +122,8 @@ before: an upload is whole only when this has returned true.
 
 =item $error = $fh->stream_error
 
-What the stream has failed with: a L<Sys::Virt::Error>, or what a signal handler
-threw. Undef where nothing failed.
+Returns what the stream has failed with: a L<Sys::Virt::Error>, or what a signal handler
+threw; undef if nothing failed.
 
 =back
 
@@ -140,11 +140,11 @@ printed: C<$!> is EBADF there.
 
 Printing a character over 255 is an exception, and nothing is sent.
 
-=head2 What it has not
+=head2 What it lacks
 
-A descriptor, a position, or layers: C<fileno> is -1, C<seek> fails, C<binmode>
-takes C<:raw> and C<:bytes> only. XS code that wants a descriptor or a C<FILE *>
-finds none; L<GD>, for one, takes the data instead. L<File::Copy> asks for the
+The handle has no descriptor, no position and no further layers: C<fileno> is -1,
+C<seek> fails, and C<binmode> takes C<:raw> and C<:bytes> only. XS code that needs a
+descriptor or a C<FILE *> finds none; L<GD>, for one, takes the data instead. L<File::Copy> asks for the
 file behind each handle, and warns where there is none ("stat() on unopened
 filehandle"), as it does for a handle on a string.
 
