@@ -225,4 +225,18 @@ subtest 'the other arguments' => sub {
     }
 };
 
+# Perl code that reads one argument may free the stream that another one held.
+is_deeply run_perl(<<'EOP'), { out => "10 bytes\nno stream\n", err => '', status => 0, signal => 0, hang => 0 }, 'flags that free the stream';
+use strict; use warnings; use Sys::Virt;
+our ($st, @fill);
+sub Frees::TIESCALAR { return bless [], 'Frees' }
+sub Frees::FETCH { undef $main::st; @main::fill = map { my $n = 1 << 40; bless \$n, 'Some' } 1 .. 200; return 0 }
+my $conn = Sys::Virt->new(uri => 'test:///default');
+tie my $flags, 'Frees';
+$st = $conn->new_stream;
+$conn->get_domain_by_name('test')->screenshot($st, 0);
+print Sys::Virt::Stream::recv($st, my $data, 10, $flags), " bytes\n";
+print defined $st ? "a stream\n" : "no stream\n";
+EOP
+
 done_testing;
