@@ -56,6 +56,20 @@ undef $st;
 connected();
 EOP
 
+says(<<'EOP', "alarm\nconnected\n", 'an abort of a stream with a callback, and a signal', name => '', way => 'download');
+Sys::Virt::Event::register_default();
+$st->add_callback(Sys::Virt::Stream::EVENT_READABLE, sub { });
+kill STOP => $pid;
+my $goes_on = fork // die "cannot fork: $!";
+if (!$goes_on) { sleep 30; kill CONT => $pid; exec 'true' }
+$SIG{ALRM} = sub { kill CONT => $pid; die kill(0, $goes_on) ? "alarm\n" : "late\n" };
+alarm 1;
+$SIG{CHLD} = 'IGNORE';
+eval { $st->abort; 1 } and print "ended\n" or print $@;
+kill KILL => $goes_on;
+connected();
+EOP
+
 # Without a handler an abort ends by itself, and so does the stream; also an abort by a transfer
 # that refuses a stream which does not block.
 says(<<'EOP', "55\nconnected\n", "an abort by $$_[0]", name => $$_[0], way => $$_[1], flags => 1)

@@ -73,7 +73,7 @@ pub fn way(perl: &Perl, state: &State, kind: Kind) -> Way {
     let is_late = matches!(state.phase(), Phase::Ended(_)) && state.stream.is_remote();
     let facts = Facts {
         kind,
-        runs_perl: reentrant::is_set() || kind == Kind::Aborts && state.callback.is_active(),
+        runs_perl: reentrant::is_set() || kind == Kind::Aborts && state.abort_calls_back(),
         has_handlers: !state.is_nonblocking() && perl.has_signal_handlers(),
         is_late,
     };

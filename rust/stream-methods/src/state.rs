@@ -145,13 +145,18 @@ impl State {
         &self.ahead
     }
 
-    /// Aborts the stream, if it is open. An error is ignored: the program has one already, or
-    /// has dropped the stream. A forked child leaves the stream to its parent.
+    /// Whether an abort calls the stream's callback: only a local stream's.
+    pub fn abort_calls_back(&self) -> bool {
+        self.callback.is_active() && !self.stream.is_remote()
+    }
+
+    /// Aborts the stream, whatever comes of it: an error has nobody to go to, since the
+    /// stream ends with one already. A forked child leaves it to its parent.
     pub fn abandon(&self) {
         if self.stream.is_inherited() || self.phase.get().is_over() || !self.is_opened() {
             return;
         }
-        let here = reentrant::is_set() || self.callback.is_active();
+        let here = reentrant::is_set() || self.abort_calls_back();
         self.step(Step::End(End::Aborted));
         let ending = self.callback.before_end(&self.stream, true);
         match here {
