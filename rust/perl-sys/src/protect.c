@@ -205,8 +205,16 @@ plx_catch(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
     dJMPENV;
     int left;
     OP *const op = PL_op;
+    UNOP named;
     plx_frame *const holder = MY_CXT.holder;
 
+    /* Warnings name the program's op. Its private flags are not for what runs here: perl
+     * would look for the sub around it on a stack that has none. */
+    if (op)
+        named = *(UNOP *)op;
+    else
+        Zero(&named, 1, UNOP);
+    named.op_private = 0;
     MY_CXT.holder = NULL;
     plx_unmask(frame);
     JMPENV_PUSH(left);
@@ -215,6 +223,7 @@ plx_catch(pTHX_ plx_frame *frame, plx_run run, plx_job *job)
         PUSHSTACKi(PERLSI_UNKNOWN);
         ENTER;
         SAVETMPS;
+        PL_op = (OP *)&named;
         run(aTHX_ job);
         FREETMPS;
         LEAVE;
