@@ -48,6 +48,7 @@ XS(plx_guarded)
     EXTEND(SP, 1);
     PUSHs(sv_2mortal(status == PLX_DONE ? job.value : newSViv(-1)));
     PUTBACK;
+    plx_returns(aTHX);
 }
 
 /* A guard around `code`: it calls what `code` is by then. */

@@ -183,6 +183,7 @@ plx_frame *plx_hold(void *perl, plx_frame *holder);
 plx_frame *plx_usable(pTHX_ plx_frame *holder);
 #define PLX_HELD ((plx_frame *)&plx_the_table)
 
+void plx_returns(pTHX);
 void plx_raise_kept(pTHX_ SSize_t mark);
 I32 *plx_turns(pTHX);
 HV *plx_running(pTHX);

@@ -20,6 +20,7 @@ typedef struct {
     HV *running;     /* XSUBs that run once at a time: see around.c */
     AV *kept;        /* exceptions that wait */
     int exits;       /* and an exit */
+    int returns;     /* an XSUB of ours returns to call_sv: see plx_returns */
     CV *runner;      /* an XSUB: what call_sv can wrap in an eval */
     struct plx_errand *errand;
 } my_cxt_t;
@@ -74,6 +75,28 @@ plx_raise_kept(pTHX_ SSize_t mark)
     }
 }
 
+/* Since 5.38 call_sv runs an XSUB by runops, which calls signal handlers when it has
+ * returned: one that died there would jump over whoever called. They wait for the next
+ * op. (PL_op is NULL only at the end of runops.) */
+static despatch_signals_proc_t plx_despatch_before; /* PL_signalhook as it was */
+
+static void
+plx_despatch(pTHX)
+{
+    dMY_CXT;
+    const int returns = MY_CXT.returns;
+    MY_CXT.returns = 0;
+    if (!returns || PL_op)
+        plx_despatch_before(aTHX);
+}
+
+void
+plx_returns(pTHX)
+{
+    dMY_CXT;
+    MY_CXT.returns = 1;
+}
+
 /* --- code in an eval of its own --- */
 
 typedef struct plx_errand {
@@ -108,6 +131,7 @@ XS(plx_run_errand)
     PL_in_eval = in_eval;
     sv_setsv(errand->err, ERRSV);
     errand->finished = 1;
+    plx_returns(aTHX);
     XSRETURN_EMPTY;
 }
 
@@ -393,6 +417,11 @@ plx_context_fill(pTHX_ my_cxt_t *context)
     context->running = newHV();
     context->kept = newAV();
     context->exits = 0;
+    context->returns = 0;
+    if (PL_signalhook != plx_despatch) {
+        plx_despatch_before = PL_signalhook;
+        PL_signalhook = plx_despatch;
+    }
     context->runner = newXS(NULL, plx_run_errand, __FILE__);
 }
 
