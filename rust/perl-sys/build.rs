@@ -14,8 +14,8 @@ use std::path::Path;
 use std::process::Command;
 
 const SOURCES: &[&str] = &[
-    "protect", "signals", "call", "around", "jobs", "handle", "layer", "tied", "data", "objects",
-    "boot",
+    "context", "protect", "contain", "frames", "signals", "call", "around", "jobs", "handle",
+    "layer", "tied", "data", "objects", "boot",
 ];
 
 fn config(perl: &str, key: &str) -> String {

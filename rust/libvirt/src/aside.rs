@@ -2,15 +2,13 @@
 //! leave a call that the daemon does not answer.
 
 use crate::reference::Process;
+use crate::worker::{self, look, Work, Worker};
 use crate::Stream;
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
 use std::os::unix::io::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,11 +16,6 @@ use std::time::{Duration, Instant};
 /// How long a call that was interrupted may take to return before it is left to its thread;
 /// likewise an abort that the program has not asked for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// How often each side looks before it sleeps: some microseconds, in which most calls
-/// are made. A sleep and a wake-up cost ten times as much.
-const LOOKS: u32 = 2_000;
-
-type Work = Box<dyn FnOnce() + Send>;
 
 /// How the first thread waits. An error ends the wait, and interrupts the call.
 pub trait Wait {
@@ -63,139 +56,10 @@ pub enum Outcome<T, E> {
     Interrupted(E),
 }
 
-/// A thread that makes calls. It ends when the value is dropped and the calls are made.
-struct Worker {
-    /// Nothing in a child of a fork, which has no such thread.
-    thread: Option<Thread>,
-    /// Readable when the result is there, if the first thread sleeps.
-    bell: UnixStream,
-    ringer: Arc<UnixStream>,
-    process: Process,
-}
-
-struct Thread {
-    work: Sender<Work>,
-    handle: thread::JoinHandle<()>,
-}
-
-thread_local! {
-    static IDLE: RefCell<Vec<Worker>> = const { RefCell::new(Vec::new()) };
-}
-
-impl Worker {
-    fn get() -> io::Result<Worker> {
-        Stuck::settle();
-        let idle = IDLE.try_with(|idle| idle.borrow_mut().pop()).ok().flatten();
-        match idle {
-            Some(worker) if worker.process == Process::this() => Ok(worker),
-            _ => Worker::spawn(), // no thread survives a fork
-        }
-    }
-
-    fn spawn() -> io::Result<Worker> {
-        let (work, inbox) = channel::<Work>();
-        let (bell, ringer) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        let spawn = || {
-            thread::Builder::new()
-                .name("stream-call".into())
-                .spawn(move || make_calls(&inbox))
-        };
-        let handle = without_signals(spawn)?;
-        Ok(Worker {
-            thread: Some(Thread { work, handle }),
-            bell,
-            ringer: Arc::new(ringer),
-            process: Process::this(),
-        })
-    }
-
-    fn send(&self, work: Work) -> Result<(), Work> {
-        match &self.thread {
-            Some(thread) if self.process == Process::this() => {
-                thread.work.send(work).map_err(|unsent| unsent.0)
-            }
-            _ => Err(work),
-        }
-    }
-
-    fn put_back(self) {
-        let _ = IDLE.try_with(|idle| idle.borrow_mut().push(self));
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // No thread survives a fork, and it may have held the channel's lock.
-        if self.process != Process::this() {
-            std::mem::forget(self.thread.take());
-        }
-    }
-}
-
 /// Ends this thread's workers that have nothing to do: the program needs none any more.
 pub fn end_idle() {
     Stuck::settle();
-    let idle = IDLE.try_with(|idle| std::mem::take(&mut *idle.borrow_mut()));
-    for mut worker in idle.unwrap_or_default() {
-        if worker.process == Process::this() {
-            if let Some(Thread { work, handle }) = worker.thread.take() {
-                drop(work);
-                let _ = handle.join();
-            }
-        }
-    }
-}
-
-/// A new thread inherits a mask that lets no signal in: those are for the thread that
-/// runs Perl.
-fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
-    let mut all = MaybeUninit::uninit();
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: sets are initialised before use.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-    }
-    let result = spawn();
-    // SAFETY: the mask that was there before.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    result
-}
-
-fn make_calls(inbox: &Receiver<Work>) {
-    loop {
-        let next = look(|| match inbox.try_recv() {
-            Ok(work) => Some(Ok(work)),
-            Err(TryRecvError::Disconnected) => Some(Err(())),
-            Err(TryRecvError::Empty) => None,
-        });
-        match next.unwrap_or_else(|| inbox.recv().map_err(drop)) {
-            Ok(work) => work(),
-            Err(()) => return,
-        }
-    }
-}
-
-/// Looks for something some microseconds long, where another processor may bring it.
-fn look<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
-    static PROCESSORS: AtomicUsize = AtomicUsize::new(0);
-    let processors = match PROCESSORS.load(Ordering::Relaxed) {
-        0 => {
-            let count = thread::available_parallelism().map_or(1, |n| n.get());
-            PROCESSORS.store(count, Ordering::Relaxed);
-            count
-        }
-        known => known,
-    };
-    let looks = if processors > 1 { LOOKS } else { 1 };
-    (0..looks).find_map(|_| {
-        let there = found();
-        if there.is_none() {
-            std::hint::spin_loop();
-        }
-        there
-    })
+    worker::end_idle();
 }
 
 const AWAKE: u8 = 0;
@@ -228,6 +92,7 @@ impl<T: Send + 'static> Call<T> {
             result: Mutex::new(None),
             reader: Arc::new(AtomicU8::new(AWAKE)),
         });
+        Stuck::settle();
         let worker = Worker::get()?;
         let (theirs, ringer) = (Arc::clone(&outbox), Arc::clone(&worker.ringer));
         let sent = worker.send(Box::new(move || {

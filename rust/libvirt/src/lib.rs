@@ -16,6 +16,7 @@ mod sigpipe;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 pub use aside::{end_idle, Deaf, Outcome, Wait, PATIENCE};
 pub use call::Call;

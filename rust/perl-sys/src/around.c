@@ -1,6 +1,6 @@
 /* XSUBs that stand around other code: between the library and code of the program's, or
  * around an XSUB of another module's that runs such code. */
-#include "boundary.h"
+#include "context.h"
 
 /* Marks the code that an XSUB made here stands around. */
 static MGVTBL plx_code_vtbl;
@@ -40,7 +40,7 @@ XS(plx_guarded)
     job.args = args;
     job.argc = (size_t)items;
     /* The caller has scopes on Perl's stacks that it will leave. */
-    status = plx_contain(aTHX_ plx_usable(aTHX_ *plx_holder(aTHX)), plx_run_call_value, &job);
+    status = plx_contain(aTHX_ plx_usable(aTHX_ plx_context_of(aTHX)->holder), plx_run_call_value, &job);
     SvREFCNT_dec_NN(job.code);
     for (i = 0; i < items; i++)
         SvREFCNT_dec_NN(args[i]);
@@ -108,7 +108,7 @@ plx_ask(pTHX_ const plx_method *method, SV **args, I32 items, plx_answer *answer
 static int
 plx_runs_already(pTHX_ CV *original, SV *first)
 {
-    HV *const running = plx_running(aTHX);
+    HV *const running = plx_context_of(aTHX)->running;
     SV *const key = sv_2mortal(newSVpvf("%p %" SVf, (void *)original, SVfARG(first)));
     STRLEN len;
     const char *const text = SvPV(key, len);
@@ -123,8 +123,9 @@ plx_runs_already(pTHX_ CV *original, SV *first)
 static void
 plx_turn(pTHX_ CV *original, const plx_around *around, SV *first)
 {
-    I32 *const turns = plx_turns(aTHX);
-    plx_frame **const holder = plx_holder(aTHX);
+    plx_context *const context = plx_context_of(aTHX);
+    I32 *const turns = &context->turns;
+    plx_frame **const holder = &context->holder;
     const I32 outer_turns = *turns;
     plx_frame *const outer_holder = *holder;
     plx_frame frame;

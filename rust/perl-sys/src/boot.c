@@ -14,6 +14,7 @@ XS(plx_install)
 
     PERL_UNUSED_VAR(items);
     plx_interpreter_init(aTHX_PERL);
+    plx_see_returns(aTHX);
     newXS(PLX_PACKAGE "::CLONE", plx_clone, __FILE__);
     for (i = 0; i < table->nmethods; i++) {
         const plx_method *const method = &table->methods[i];

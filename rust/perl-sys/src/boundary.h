@@ -145,17 +145,24 @@ struct plx_frame {
     SSize_t top;
     SV *err;
     SV *thrown;              /* or what contained code has thrown */
-    PERL_SI *stack;          /* where the caller stood: see plx_lent */
+    PERL_SI *stack;          /* where the caller stood: see plx_usable */
     I32 context;
     U8 in_eval;
     int masked;              /* signals are held back while Rust runs */
     sigset_t mask;           /* what the program's own mask is then */
 };
 
+/* Whether Perl code has left, so that the method has nothing more to do. */
+PERL_STATIC_INLINE int
+plx_has_left(const plx_frame *frame)
+{
+    return frame && (frame->left != 0 || frame->thrown);
+}
+
 typedef void (*plx_run)(pTHX_ plx_job *job);
 plx_status plx_protect(pTHX_ plx_frame *frame, plx_run run, plx_job *job);
 plx_status plx_contain(pTHX_ plx_frame *frame, plx_run run, plx_job *job);
-int plx_has_left(const plx_frame *frame);
+void plx_raise_again(pTHX_ SV *exception);
 
 /* What Rust calls to run plx_run_NAME. */
 #define PLX_JOB(name)                                                     \
@@ -178,20 +185,18 @@ void plx_answer_with(pTHX_ const plx_answer *answer);
 /* Who has the interpreter. NULL: Perl code. PLX_HELD: Rust. Otherwise the library has it,
  * and this is the frame of the method that has called the library: code that the library
  * calls back leaves its exceptions there. */
-plx_frame **plx_holder(pTHX);
 plx_frame *plx_hold(void *perl, plx_frame *holder);
 plx_frame *plx_usable(pTHX_ plx_frame *holder);
 #define PLX_HELD ((plx_frame *)&plx_the_table)
 
 void plx_returns(pTHX);
 void plx_raise_kept(pTHX_ SSize_t mark);
-I32 *plx_turns(pTHX);
-HV *plx_running(pTHX);
 SSize_t plx_kept(pTHX);
 void plx_forget_kept(pTHX_ SSize_t mark);
 
 void plx_interpreter_init(void *perl);
 int plx_has_signal_handlers(void *perl);
+void plx_see_returns(pTHX);
 XS(plx_clone);
 XS(plx_dispatch);
 void plx_tied_boot(pTHX);

@@ -65,7 +65,7 @@ extern "C" {
     pub fn plx_interpreter_init(perl: *mut c_void);
     pub fn plx_hold(perl: *mut c_void, holder: *mut Frame) -> *mut Frame;
     pub fn plx_fails(frame: *mut Frame);
-    pub fn plx_has_left(frame: *const Frame) -> c_int;
+    pub fn plx_frame_has_left(frame: *const Frame) -> c_int;
     pub fn plx_thrown(perl: *mut c_void, frame: *const Frame) -> *mut Sv;
     pub fn plx_call_back(
         perl: *mut c_void,

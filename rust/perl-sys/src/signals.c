@@ -1,5 +1,6 @@
 /* Signals: whether the program has handlers, and holding back those that Perl calls at
  * once. */
+#include "context.h"
 #include "signals.h"
 
 /* Whether a slot of Perl's table has code, or the name of some. */
@@ -101,4 +102,36 @@ plx_unmask_frame(pTHX_ void *frame)
 {
     PERL_UNUSED_CONTEXT;
     plx_unmask((plx_frame *)frame);
+}
+
+/* Since 5.38 call_sv runs an XSUB by runops, which calls signal handlers when it has
+ * returned: one that died there would jump over whoever called. They wait for the next
+ * op. (PL_op is NULL only at the end of runops.) */
+static despatch_signals_proc_t plx_despatch_before; /* PL_signalhook as it was */
+
+static void
+plx_despatch(pTHX)
+{
+    plx_context *const context = plx_context_of(aTHX);
+    const int returns = context->returns;
+    context->returns = 0;
+    if (!returns || PL_op)
+        plx_despatch_before(aTHX);
+}
+
+void
+plx_returns(pTHX)
+{
+    plx_context *const context = plx_context_of(aTHX);
+    context->returns = 1;
+}
+
+/* Has plx_despatch called, and what was called before it. */
+void
+plx_see_returns(pTHX)
+{
+    if (PL_signalhook != plx_despatch) {
+        plx_despatch_before = PL_signalhook;
+        PL_signalhook = plx_despatch;
+    }
 }

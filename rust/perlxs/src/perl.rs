@@ -49,7 +49,7 @@ impl Perl {
     pub fn lend<T>(&mut self, work: impl FnOnce() -> T) -> Result<T, Error> {
         let result = self.hold(self.frame, work);
         // SAFETY: our own frame, or null.
-        match unsafe { sys::plx_has_left(self.frame) } {
+        match unsafe { sys::plx_frame_has_left(self.frame) } {
             0 => Ok(result),
             _ => Err(Error::Left),
         }
