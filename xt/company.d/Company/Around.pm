@@ -10,7 +10,7 @@ use warnings;
 use Company ();
 use Sys::Virt ();
 
-my @METHODS = qw(send recv recv_hole send_hole recv_all sparse_recv_all send_all sparse_send_all
+our @METHODS = qw(send recv recv_hole send_hole recv_all sparse_recv_all send_all sparse_send_all
     add_callback update_callback remove_callback finish abort);
 
 my $CLASS = <<'EOP';
