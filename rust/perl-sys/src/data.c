@@ -4,8 +4,6 @@
 
 SV *plx_inc(SV *sv) { return SvREFCNT_inc_simple_NN(sv); }
 
-int plx_shared(SV *sv) { return SvREFCNT(sv) > 1; }
-
 /* Gives up a count. What could run code when it goes (a destructor, a tie) goes
  * at the caller's next statement instead, when no frame of Rust is in the way. */
 void

@@ -30,6 +30,8 @@ plx_frame_end(pTHX_ plx_frame *frame)
     for (i = 0; i < frame->items; i++)
         SvREFCNT_dec_NN(frame->args[i]);
     plx_unmask(frame);
+    if (frame->thrown)
+        sv_2mortal(frame->thrown); /* a jump that came later goes before it */
     if (frame->err && !exits) {
         PL_stack_sp = PL_stack_base + frame->top; /* XSUBs have returned meanwhile */
         PL_restartop = frame->restartop;
@@ -39,8 +41,6 @@ plx_frame_end(pTHX_ plx_frame *frame)
         JMPENV_JUMP(3);
     }
     SvREFCNT_dec(frame->err);
-    if (frame->thrown)
-        sv_2mortal(frame->thrown);
     if (exits) {
         context->exits = 0;
         my_exit(STATUS_EXIT);

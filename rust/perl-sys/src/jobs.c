@@ -32,8 +32,9 @@ plx_integer(pTHX_ SV *sv)
 #endif
 }
 
-static void
-plx_run_call(pTHX_ plx_job *job)
+/* Calls it in scalar context, and reads its value, which stays until the job ends. */
+static SV *
+plx_call_scalar(pTHX_ plx_job *job)
 {
     dSP;
     SV *sv;
@@ -42,6 +43,13 @@ plx_run_call(pTHX_ plx_job *job)
     sv = POPs;
     PUTBACK;
     SvGETMAGIC(sv);
+    return sv;
+}
+
+static void
+plx_run_call(pTHX_ plx_job *job)
+{
+    SV *const sv = plx_call_scalar(aTHX_ job);
     job->defined = SvOK(sv);
     job->iv[0] = SvIV_nomg(sv);
 }
@@ -50,13 +58,7 @@ plx_run_call(pTHX_ plx_job *job)
 void
 plx_run_call_value(pTHX_ plx_job *job)
 {
-    dSP;
-    SV *sv;
-    plx_call_code(aTHX_ job, G_SCALAR);
-    SPAGAIN;
-    sv = POPs;
-    PUTBACK;
-    SvGETMAGIC(sv);
+    SV *const sv = plx_call_scalar(aTHX_ job);
     job->value = SvROK(sv) ? newSViv(SvIV_nomg(sv)) : newSVsv_nomg(sv);
 }
 

@@ -119,7 +119,6 @@ extern "C" {
     // data.c
     pub fn plx_inc(sv: *mut Sv) -> *mut Sv;
     pub fn plx_dec(perl: *mut c_void, sv: *mut Sv);
-    pub fn plx_shared(sv: *mut Sv) -> c_int;
     pub fn plx_new_integer(perl: *mut c_void, value: c_longlong) -> *mut Sv;
     pub fn plx_new_number(perl: *mut c_void, value: f64) -> *mut Sv;
     pub fn plx_new_undef(perl: *mut c_void) -> *mut Sv;
