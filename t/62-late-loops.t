@@ -10,6 +10,23 @@ use StreamTest::Turns;
 
 my $daemon = daemon();
 
+# Streams of the program's `$conn`.
+my $STREAMS = <<'EOP';
+sub opened {
+    my ($flags) = @_;
+    my $st = $conn->new_stream($flags);
+    $conn->get_domain_by_name('test')->screenshot($st, 0);
+    return $st;
+}
+sub whole {
+    my ($bytes, $next) = (0, opened(0));
+    $next->recv_all(sub { $bytes += $_[2]; $_[2] });
+    $next->finish;
+    print $bytes > 30_000 ? "whole\n" : "$bytes\n";
+    return;
+}
+EOP
+
 # --- the stream first, then the loop
 
 my $LATE = <<'EOP';
@@ -18,12 +35,7 @@ our ($uri, $kind, $handler) = @ARGV;
 $| = 1;
 $SIG{USR1} = sub { } if $handler;
 our $conn = Sys::Virt->new(uri => $uri);
-sub opened {
-    my ($flags) = @_;
-    my $st = $conn->new_stream($flags);
-    $conn->get_domain_by_name('test')->screenshot($st, 0);
-    return $st;
-}
+STREAMS
 our $st = opened(Sys::Virt::Stream::NONBLOCK);
 our $loop;
 if ($kind eq 'perl') { require StreamTest::Loop; $loop = StreamTest::Loop->new }
@@ -35,14 +47,8 @@ sub turns_until {
     until ($true->()) { die "no event\n" if Time::HiRes::time() > $end; turn() }
     return;
 }
-sub whole {
-    my ($bytes, $next) = (0, opened(0));
-    $next->recv_all(sub { $bytes += $_[2]; $_[2] });
-    $next->finish;
-    print $bytes > 30_000 ? "whole\n" : "$bytes\n";
-    return;
-}
 EOP
+$LATE =~ s{^STREAMS\n}{$STREAMS}m;
 my %late = (
     'a callback and an abort' => <<'EOP',
 $st->add_callback(Sys::Virt::Stream::EVENT_READABLE, sub { });
@@ -109,19 +115,7 @@ our ($conn, $st);
 our $stage :shared = 0;
 sub stage { lock $stage; $stage = $_[0]; cond_broadcast($stage); return }
 sub wait_for { lock $stage; cond_wait($stage) until $stage >= $_[0]; return }
-sub opened {
-    my ($flags) = @_;
-    my $st = $conn->new_stream($flags);
-    $conn->get_domain_by_name('test')->screenshot($st, 0);
-    return $st;
-}
-sub whole {
-    my ($bytes, $next) = (0, opened(0));
-    $next->recv_all(sub { $bytes += $_[2]; $_[2] });
-    $next->finish;
-    print $bytes > 30_000 ? "whole\n" : "$bytes\n";
-    return;
-}
+STREAMS
 # Each acts on a stream that is open, in the thread without the loop.
 sub act {
     $st = opened(0);
@@ -132,6 +126,7 @@ sub act {
     return;
 }
 EOP
+$THREAD =~ s{^STREAMS\n}{$STREAMS}m;
 my %where = (
     'the loop first, in the main thread' => <<'EOP',
 my $loop = StreamTest::Loop->new;
