@@ -5,6 +5,7 @@ package StreamTest::Cut;
 use strict;
 use warnings;
 
+use List::Util ();
 use StreamTest ();
 use StreamTest::Command;
 use StreamTest::Files;
@@ -34,11 +35,13 @@ sub proxy   { return $_[0]{proxy} }
 # What is moved, and what is cut.
 sub ways { return map { my $what = $_; map { "$what, $_" } sort keys %CUT } qw(copy download upload) }
 
-# So many rounds, each of one cut or more, until the transfer is whole.
+# So many rounds, each of one cut or more, until the transfer is whole. Returns the number of cuts,
+# and how many bytes were moved more than once.
 sub rounds {
     my ($self, $way, $rounds) = @_;
     my ($what, $cut) = split /, /, $way;
     my ($dir, $whole) = ($self->{dir}, StreamTest::sha($self->{content}));
+    my ($all, $again) = (0, 0);
     for my $round (1 .. $rounds) {
         unlink glob "$dir/cut*";
         $self->{daemon}->volume('cut', length $self->{content}) if $what ne 'download';
@@ -68,8 +71,10 @@ sub rounds {
         my $file = $what eq 'download' ? "$dir/cut" : volume_path('cut');
         Test::More::is(StreamTest::sha_file($file), $whole, '... and is whole');
         Test::More::cmp_ok($moved, '<=', length($self->{content}) + $cuts * $MOST, '... and little of it was moved twice');
+        $all += $cuts;
+        $again += List::Util::max(0, $moved - length $self->{content});
     }
-    return;
+    return ($all, $again);
 }
 
 1;
