@@ -60,7 +60,7 @@ sub rounds {
             # The proxy is one process, which two connections of one program would stall.
             my @from = $what eq 'copy' ? ('--from', $self->{daemon}->uri) : ();
             my $run = StreamTest::Command->start(['-c', $self->{daemon}->uri($self->{proxy}->socket), @from, '--progress', 'json',
-                $last ? () : qw(--limit 8M), @keep, $what, @command]);
+                $last ? () : qw(--limit 16M), @keep, $what, @command]);
             my $until = $self->_moved($side) + int rand length($self->{content}) / 3;
             if (!$last && StreamTest::within(60, sub { $ended = $run->reap; $ended || $self->_moved($side) > $until }) && !$ended) {
                 $CUT{$cut}->($self, $run);
