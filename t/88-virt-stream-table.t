@@ -48,6 +48,8 @@ my $into = volume_path('got');
 my @down = ('disk.img', $got);
 my $sum = sub { my ($said, $name) = @_; is $said->{out}, "$sha  $name\n", '... is printed' };
 
+my $steps = sub { like $_[0]{err}, qr/\A(?:\{.*\}\n)+\z/, '... a line for each step' };
+
 # An upload and a copy have the same options; @from is what is sent.
 sub writes {
     my ($command, @from) = @_;
@@ -66,6 +68,8 @@ sub writes {
         "$command --verify" => [['--verify', @existing], sub { is_whole($into) }],
         "$command --digest" => [[qw(--digest sha256), @existing], sub { is_whole($into); $sum->($_[0], $from[0]) }],
         "$command --continue" => [['--continue', @existing], sub { is_whole($into) }],
+        "$command --limit" => [[qw(--limit 100M), @existing], sub { is_whole($into) }],
+        "$command --progress" => [[qw(--progress json), @existing], sub { is_whole($into); $steps->($_[0]) }],
         "$command --retry" => [[qw(--retry 2), @existing], sub { is_whole($into) }],
     );
 }
@@ -96,8 +100,8 @@ my %TABLE = (
     'console --safe' => [[@console, '--safe'], $conversed],
     'console --log' => [[@console, '--log', $got], sub { $conversed->(@_); is slurp($got), $_[0]{out}, '... and in the file' }],
     '--connect' => [[qw(download streams/disk.img), $got], sub { is_whole($got) }],
-    '--limit' => [[qw(download --limit 100M streams/disk.img), $got], sub { is_whole($got) }],
-    '--progress' => [[qw(download --progress json streams/disk.img), $got], sub { is_whole($got); like $_[0]{err}, qr/\A(?:\{.*\}\n)+\z/, '... lines' }],
+    'download --limit' => [[qw(download --limit 100M streams/disk.img), $got], sub { is_whole($got) }],
+    'download --progress' => [[qw(download --progress json streams/disk.img), $got], sub { is_whole($got); $steps->($_[0]) }],
     '--quiet' => [[qw(download --quiet streams/disk.img), $got], sub { is_whole($got) }],
     '--help' => [['--help'], sub { like $_[0]{out}, qr/\AUsage:/, '... is shown' }],
     '--version' => [['--version'], sub { like $_[0]{out}, qr/\Avirt-stream [0-9.]+\n\z/, '... is shown' }],
@@ -119,17 +123,9 @@ sub conversation {
     return $run->end;
 }
 
-my ($commands) = $manual =~ /^=head1 COMMANDS\n(.*?)^=head1 OPTIONS\n(.*?)^=head1/ms;
-my $everywhere = $2;
-my %said = map { $_ => 1 } $everywhere =~ /^=item .*(--[a-z]+)/mg;
-while ($commands =~ /^=head2 ([a-z]+)(.*?)(?=^=head2|\z)/msg) {
-    my ($command, $text) = ($1, $2);
-    $said{"$command $_"} = 1 for map { /(--[a-z-]+)/g } $text =~ /^=item (-.*)$/mg;
-    $said{"$command --sparse"} = 1 if $text =~ /--no-sparse|options are those of/;
-    next if $text !~ /options are those of C<upload>, but for C<--offset> and C<--length>/;
-    $said{"$command $_"} = 1 for map { /\Aupload (.*)/ && $1 !~ /--(?:offset|length)/ ? $1 : () } keys %said;
-}
-is join("\n", sort keys %TABLE), join("\n", sort keys %said), 'the table has what the manual page has';
+my $said = StreamTest::Command::options_said($manual);
+my @said = map { my $command = $_; map { $command eq '' ? $_ : "$command $_" } @{ $said->{$command} } } keys %$said;
+is join("\n", sort keys %TABLE), join("\n", sort @said), 'the table has what the manual page has';
 
 for my $row (sort keys %TABLE) {
     my ($arguments, $check, $to, @more) = @{ $TABLE{$row} };
