@@ -19,7 +19,7 @@ my $dir = scratch();
 my $uri = $daemon->uri;
 my $cut = StreamTest::Cut->new($daemon, $dir);
 
-subtest $_ => sub { $cut->rounds($_, 4) } for $cut->ways;
+subtest $_ => sub { $cut->rounds($_, 1) } for $cut->ways;
 
 my $content = $cut->content;
 sub command { my ($arguments, %opt) = @_; return StreamTest::Command->run(['-c', $uri, @$arguments], %opt) }

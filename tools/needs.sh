@@ -46,8 +46,9 @@ lacking() {
     has qemu-system-x86_64 || echo qemu-system-x86
     has qemu-img || echo qemu-utils
     has setpriv || echo util-linux
-    # Modules that tests run beside, where none may skip.
+    # What tests run beside, where none may skip.
     [ -n "${SYS_VIRT_STREAM_TEST_ALL:-}" ] || return 0
+    has zsh || echo zsh
     for module in Coro Devel::NYTProf Module::Refresh Return::MultiLevel Scope::Upper Test::MockModule; do
         has_module "$module" || echo "lib$module-perl" | sed 's/::/-/g' | tr '[:upper:]' '[:lower:]'
     done

@@ -50,6 +50,7 @@ my %PART = (
         there => sub { -d '/sys/devices/system/cpu' && -d '/dev/pts' && -d '/var/lock' },
         why   => 'a guest\'s console is out of reach: mount /sys and /dev/pts, and make /var/lock',
     },
+    'zsh' => { there => sub { find_program('zsh') }, debian => 'zsh', fedora => 'zsh' },
     'threads' => {
         there  => sub { require Config; $Config::Config{useithreads} },
         debian => 'perl (Debian\'s own, built with threads)',

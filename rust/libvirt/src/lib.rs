@@ -25,7 +25,7 @@ pub use event::{on_event, Readable};
 pub use identity::Connection;
 pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
-pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
+pub use stream::{Received, Sent, Stream, BLOCK, CHUNK, MANY};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
 pub const RECV_STOP_AT_HOLE: u32 = virt_sys::VIR_STREAM_RECV_STOP_AT_HOLE;

@@ -5,7 +5,7 @@ use crate::errors::exception;
 use crate::life::optional_flags;
 use crate::phase::Phase;
 use crate::state::{stream_of, State};
-use libvirt::{Call, Sent, CHUNK};
+use libvirt::{Call, Sent, Stream, CHUNK, MANY};
 use perlxs::{Answer, Args, Error, Perl, Plain, PlainCall};
 use std::ffi::CStr;
 
@@ -46,24 +46,40 @@ impl PlainCall<false> for PlainSend {
 /// Sends from `bytes`, which no Perl code can change.
 pub fn bytes(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error> {
     state.may_send().map_err(|e| exception(perl, e))?;
-    let way = calls::way(perl, state, Kind::Moves);
-    if way == Way::Here {
-        return calls::here(perl, state, |stream| stream.send(bytes));
+    match calls::way(perl, state, Kind::Moves) {
+        Way::Here => calls::here(perl, state, |stream| stream.send(bytes)),
+        way => elsewhere(perl, state, way, bytes, Stream::send),
     }
+}
+
+/// Has another thread send from a copy of `bytes`.
+fn elsewhere(
+    perl: &mut Perl,
+    state: &State,
+    way: Way,
+    bytes: &[u8],
+    send: fn(&Stream, &[u8]) -> Result<Sent, libvirt::Error>,
+) -> Result<Sent, Error> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(bytes.len())
         .map_err(|_| exception(perl, libvirt::Error::memory(bytes.len())))?;
     copy.extend_from_slice(bytes);
     calls::make_so(perl, state, Kind::Moves, way, move |stream| {
-        stream.send(&copy)
+        send(stream, &copy)
     })
 }
 
-/// Sends all of `bytes`, no more at a time than libvirt's loop does; false where the
+/// Sends all of `rest`, no more at a time than libvirt's loop does; false where the
 /// stream turns out not to block.
 pub fn whole(perl: &mut Perl, state: &State, mut rest: &[u8]) -> Result<bool, Error> {
     while !rest.is_empty() {
-        match bytes(perl, state, &rest[..rest.len().min(CHUNK)])? {
+        state.may_send().map_err(|e| exception(perl, e))?;
+        let now = |most: usize| &rest[..rest.len().min(most)];
+        let sent = match calls::way(perl, state, Kind::Moves) {
+            Way::Here => calls::here(perl, state, |stream| stream.send(now(CHUNK))),
+            way => elsewhere(perl, state, way, now(MANY * CHUNK), Stream::send_packets),
+        };
+        match sent? {
             Sent::Data(len) => rest = &rest[len..],
             Sent::WouldBlock => return Ok(false),
         }

@@ -36,6 +36,26 @@ sub _terminal {
     return ($master, $slave, $path);
 }
 
+# What the manual page says: the options of each command, and under '' those of all commands.
+sub options_said {
+    my ($manual) = @_;
+    my ($commands, $everywhere) = $manual =~ /^=head1 COMMANDS\n(.*?)^=head1 OPTIONS\n(.*?)^=head1/ms;
+    my (%said, @moving);
+    while ($everywhere =~ /^=item .*?(--[a-z]+).*\n\n(.*)/mg) {
+        my ($option, $text) = ($1, $2);
+        push @{ $text =~ /\AA transfer / ? \@moving : $said{''} }, $option;
+    }
+    while ($commands =~ /^=head2 ([a-z]+)(.*?)(?=^=head2|\z)/msg) {
+        my ($command, $text) = ($1, $2);
+        my @options = map { /(--[a-z-]+)/g } $text =~ /^=item (-.*)$/mg;
+        push @options, grep { !/\A--(?:offset|length)\z/ } @{ $said{upload} }
+            if $text =~ /options are those of C<upload>, but for C<--offset> and C<--length>/;
+        push @options, '--sparse', @moving if $text =~ /C<--sparse>/;
+        $said{$command} = \@options;
+    }
+    return \%said;
+}
+
 # Starts it. Options: in (a file, or a handle; else nothing), out (a file), env,
 # through (a command that runs it), terminal (its columns: then all of input, output and
 # errors are that).

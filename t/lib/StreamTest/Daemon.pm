@@ -27,7 +27,7 @@ sub short_tmpdir {
     return length $tmp <= 40 ? $tmp : '/tmp';
 }
 
-my $running;
+my @running;
 
 # Options: set_up (called with the daemon before it runs; what it returns goes into its
 # configuration), arguments (of libvirtd).
@@ -35,7 +35,7 @@ sub start {
     my ($class, %opt) = @_;
     my $dir = File::Temp::tempdir('svsXXXXXX', DIR => short_tmpdir());
     my $self = bless { dir => $dir, owner => $$, guests => 0, arguments => $opt{arguments} || [] }, $class;
-    $running = $self;
+    push @running, $self;
     start_guard($self);
 
     # Root's processes must not run the daemon as root: it would then be a
@@ -368,7 +368,7 @@ sub guard {
 }
 
 END {
-    if ($running && $running->{owner} == $$) {
+    for my $running (grep { $_->{owner} == $$ } @running) {
         local ($?, $!, $@);
         # Connections that live on say goodbye to a daemon that is gone.
         $SIG{PIPE} = 'IGNORE';

@@ -9,6 +9,7 @@ package StreamTest::Proxy;
 #   do    cut, silence (that side is never heard again), garble, or trickle
 #   with  what to write there instead, for garble
 #   ends  a file that gets a line for each finish or abort of the client's
+#   moved  a file that gets a line for what each side sends: its name and the number of bytes
 
 use strict;
 use warnings;
@@ -105,6 +106,7 @@ sub _move {
     my $got = sysread $way->{from}, my $data, 1 << 18 or return 0;
     return 1 if $way->{silent};
     my $rule = $way->{rule};
+    _add_line($rule->{moved}, "$way->{side} $got") if $rule->{moved};
     my $spoils = $rule->{do} && $way->{side} eq ($rule->{side} // 'server') && !$way->{done};
     my $ends   = $way->{side} eq 'client' && $rule->{ends};
     return _write($way, $data) unless $spoils || $ends;

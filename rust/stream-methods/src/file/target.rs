@@ -110,10 +110,11 @@ impl Target {
         let positions = self.opened.has_positions();
         while !bytes.is_empty() {
             let (label, mut file, at) = (&self.opened.label, &self.opened.file, self.at);
+            let now = &bytes[..bytes.len().min(libvirt::BLOCK)];
             let count = label.attempt(perl, "write", || {
                 let done = match positions {
-                    true => file.write_at(bytes, at),
-                    false => file.write(bytes),
+                    true => file.write_at(now, at),
+                    false => file.write(now),
                 };
                 match sparse_files::blocking(file, true, done)? {
                     0 => Err(ErrorKind::WriteZero.into()),

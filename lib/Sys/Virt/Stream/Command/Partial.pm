@@ -10,7 +10,6 @@ our $VERSION = '0.2.0';
 
 use Cwd ();
 use Fcntl qw(LOCK_EX LOCK_NB);
-use JSON::PP ();
 use Sys::Virt::Stream::Command::Compare qw(common file_reader stream_reader);
 use Sys::Virt::Stream::Command::Failure qw(trying attempt);
 use Sys::Virt::Stream::Command::Volume qw(opened);
@@ -61,19 +60,19 @@ sub _free {
     return;
 }
 
-# What the volume and the part of it are; a volume that is written to has another time.
+# What the volume and the part of it are, as the lines of FILE.partial.from; a volume that is written
+# to has another time.
 sub _identity {
     my ($volume, $offset, $most, $total) = @_;
     my ($time) = $volume->get_xml_description =~ m{<mtime>([^<]+)</mtime>};
-    return { key => $volume->get_key, time => $time, offset => $offset, length => $most, size => $total };
+    my @lines = (['volume', $volume->get_key], [time => $time], [offset => $offset], [length => $most], [size => $total]);
+    return join '', map { my ($name, $value) = @$_; "$name " . ($value // '-') =~ s/([^!-~]|%)/sprintf '%%%X', ord $1/gre . "\n" } @lines;
 }
 
 sub _there {
     my ($self, $run, $conn, $volume, $name, $is, $offset) = @_;
     my $have = -s $self->{path} or return 0;
-    my $was = $self->_read // return 0;
-    my $json = JSON::PP->new->canonical;
-    my $same = $json->encode($was) eq $json->encode($is);
+    my $same = ($self->_read // return 0) eq $is;
     my $from = $run->option('verify') || $have < $COMPARED ? 0 : $have - $COMPARED;
     if ($same) {
         open my $fh, '<:raw', $self->{path} or die "cannot read $self->{path}: $!\n";
@@ -91,7 +90,7 @@ sub _read {
     my ($self) = @_;
     open my $fh, '<:raw', $self->{from} or return;
     local $/;
-    return eval { JSON::PP::decode_json(<$fh>) };
+    return <$fh>;
 }
 
 # Written before the first byte of the part, and whole or not at all.
@@ -101,7 +100,7 @@ sub _write {
     my $new = "$self->{from}~";
     my $refused = sub { die "cannot write $self->{target}: $!\n" };
     open my $fh, '>:raw', $new or $refused->();
-    print {$fh} JSON::PP->new->canonical->encode($is), "\n";
+    print {$fh} $is;
     close $fh or $refused->();
     rename $new, $self->{from} or $refused->();
     return;

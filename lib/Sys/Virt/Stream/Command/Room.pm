@@ -8,6 +8,7 @@ use warnings;
 our $VERSION = '0.2.0';
 
 use Exporter 'import';
+use List::Util qw(min);
 use Sys::Virt::Stream::Command::Failure qw(trying attempt);
 use Sys::Virt::Stream::Command::Objects qw(connection volume);
 use Sys::Virt::Stream::Command::Progress;
@@ -38,7 +39,8 @@ sub _made {
     die "cannot make a qcow2 volume: ${\ $source->name} is no qcow2 image\n" if $format eq 'qcow2' && $image->{format} ne 'qcow2';
     my $capacity = $format eq 'raw' ? $offset + $length : $image->{capacity};
     my $thin = $run->option('sparse') // 1;
-    my $allocation = $run->size('allocation') // ($thin ? 0 : $capacity);
+    # More would make libvirt's file longer than its volume.
+    my $allocation = min($run->size('allocation') // ($thin ? 0 : $capacity), $capacity);
     my ($called, $as) = map { s/([&<>'"])/sprintf '&#%d;', ord $1/gre } $name, $format;
     return trying("cannot make the volume $name", sub { $pool->create_volume(<<"XML") });
 <volume><name>$called</name><capacity>$capacity</capacity><allocation>$allocation</allocation>
