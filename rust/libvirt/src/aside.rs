@@ -2,7 +2,7 @@
 //! leave a call that the daemon does not answer.
 
 use crate::reference::Process;
-use crate::worker::{self, look, Work, Worker};
+use crate::worker::{self, Work, Worker};
 use crate::Stream;
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -116,7 +116,7 @@ impl<T: Send + 'static> Call<T> {
     fn wait<W: Wait>(&self, wait: &mut W, until: Option<Instant>) -> Result<bool, W::Error> {
         let reader = &self.outbox.reader;
         loop {
-            if look(|| self.is_done().then_some(())).is_some() {
+            if self.is_done() {
                 return Ok(true);
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));

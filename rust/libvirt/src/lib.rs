@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod identity;
 mod nudges;
+mod processor;
 mod reference;
 mod sigpipe;
 mod stream;

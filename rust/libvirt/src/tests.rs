@@ -51,12 +51,39 @@ fn a_thread_is_used_again_and_ends_on_request() {
     assert_ne!(st.aside(name, None, || true, &mut Deaf).unwrap(), first);
 }
 
+/// Has this thread run on one processor: whether there is such a processor.
+#[cfg(target_os = "linux")]
+fn run_on(processor: usize) -> bool {
+    // SAFETY: a set of plain bits, all zero at first, that has room for this one; 0 is this
+    // thread.
+    unsafe {
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut one);
+        libc::sched_setaffinity(0, std::mem::size_of_val(&one), &one) == 0
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_thread_runs_where_its_caller_runs() {
+    let st = stream();
+    let most = libc::CPU_SETSIZE as usize;
+    let processors: Vec<usize> = (0..most).filter(|one| run_on(*one)).collect();
+    for processor in processors.iter().cycle().take(100) {
+        assert!(run_on(*processor));
+        // SAFETY: no conditions.
+        let there = |_: &Stream| unsafe { libc::sched_getcpu() };
+        let ran = st.aside(there, None, || true, &mut Deaf).unwrap();
+        assert_eq!(ran, Outcome::Done(*processor as i32));
+    }
+}
+
 #[test]
 fn a_failing_wait_interrupts_the_call_which_may_go_on_by_itself() {
     let st = stream();
     let (done, seen) = mpsc::channel();
     let work = move |_: &Stream| {
-        std::thread::sleep(Duration::from_millis(30)); // longer than anybody looks
+        std::thread::sleep(Duration::from_millis(30)); // so that it is not done yet
         assert!(done.send(()).is_ok());
     };
     let got = st.aside(work, None, || false, &mut Refuses).unwrap();

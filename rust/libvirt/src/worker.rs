@@ -1,18 +1,15 @@
 //! Threads that make calls for another one.
 
+use crate::processor::Processor;
 use crate::reference::Process;
 use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
+use std::os::unix::thread::JoinHandleExt;
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
 use std::thread;
-
-/// How often each side looks before it sleeps: some microseconds, in which most calls
-/// are made. A sleep and a wake-up cost ten times as much.
-const LOOKS: u32 = 2_000;
 
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
@@ -29,6 +26,7 @@ pub(crate) struct Worker {
 struct Thread {
     work: Sender<Work>,
     handle: thread::JoinHandle<()>,
+    processor: Processor,
 }
 
 thread_local! {
@@ -55,7 +53,11 @@ impl Worker {
         };
         let handle = without_signals(spawn)?;
         Ok(Worker {
-            thread: Some(Thread { work, handle }),
+            thread: Some(Thread {
+                work,
+                handle,
+                processor: Processor::any(),
+            }),
             bell,
             ringer: Arc::new(ringer),
             process: Process::this(),
@@ -65,6 +67,7 @@ impl Worker {
     pub(crate) fn send(&self, work: Work) -> Result<(), Work> {
         match &self.thread {
             Some(thread) if self.process == Process::this() => {
+                thread.processor.follow(thread.handle.as_pthread_t());
                 thread.work.send(work).map_err(|unsent| unsent.0)
             }
             _ => Err(work),
@@ -90,7 +93,7 @@ pub(crate) fn end_idle() {
     let idle = IDLE.try_with(|idle| std::mem::take(&mut *idle.borrow_mut()));
     for mut worker in idle.unwrap_or_default() {
         if worker.process == Process::this() {
-            if let Some(Thread { work, handle }) = worker.thread.take() {
+            if let Some(Thread { work, handle, .. }) = worker.thread.take() {
                 drop(work);
                 let _ = handle.join();
             }
@@ -115,36 +118,7 @@ fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
 }
 
 fn make_calls(inbox: &Receiver<Work>) {
-    loop {
-        let next = look(|| match inbox.try_recv() {
-            Ok(work) => Some(Ok(work)),
-            Err(TryRecvError::Disconnected) => Some(Err(())),
-            Err(TryRecvError::Empty) => None,
-        });
-        match next.unwrap_or_else(|| inbox.recv().map_err(drop)) {
-            Ok(work) => work(),
-            Err(()) => return,
-        }
+    while let Ok(work) = inbox.recv() {
+        work();
     }
-}
-
-/// Looks for something some microseconds long, where another processor may bring it.
-pub(crate) fn look<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
-    static PROCESSORS: AtomicUsize = AtomicUsize::new(0);
-    let processors = match PROCESSORS.load(Ordering::Relaxed) {
-        0 => {
-            let count = thread::available_parallelism().map_or(1, |n| n.get());
-            PROCESSORS.store(count, Ordering::Relaxed);
-            count
-        }
-        known => known,
-    };
-    let looks = if processors > 1 { LOOKS } else { 1 };
-    (0..looks).find_map(|_| {
-        let there = found();
-        if there.is_none() {
-            std::hint::spin_loop();
-        }
-        there
-    })
 }
