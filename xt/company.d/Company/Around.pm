@@ -50,7 +50,7 @@ my %KIND = (
     'PadWalker' => sub {
         require PadWalker;
         require Devel::Caller;
-        wrap(sub { my ($next, @rest) = @_; PadWalker::peek_my(1); eval { Devel::Caller::caller_args(1) }; return });
+        wrap(sub { my ($next, @rest) = @_; PadWalker::peek_my(1); local $@; eval { Devel::Caller::caller_args(1) }; return });
     },
     'Want' => sub { require Want; wrap(sub { Want::want('LIST'); return }) },
     'Sub::Uplevel' => sub { require Sub::Uplevel; wrap(undef, sub { package main; my $next = shift; return Sub::Uplevel::uplevel(1, $next, @_) }) },

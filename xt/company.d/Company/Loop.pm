@@ -132,6 +132,7 @@ sub add_handle {
 sub update_handle {
     my ($self, $id, $events) = @_;
     my $own = $self->{of}{$id} or return;
+    local $@;    # which these loops' own evals change
     (delete $own->{end})->() if $own->{end};
     my ($read, $write) = map { $events & $_ } Sys::Virt::Event::HANDLE_READABLE(), Sys::Virt::Event::HANDLE_WRITABLE();
     return unless $read || $write;
@@ -159,6 +160,7 @@ sub add_timeout {
 sub update_timeout {
     my ($self, $id, $every) = @_;
     my $own = $self->{of}{$id} or return;
+    local $@;
     (delete $own->{end})->() if $own->{end};
     $own->{every} = $every;
     return if $every < 0;
@@ -177,6 +179,7 @@ sub remove_timeout { return $_[0]->_remove($_[1]) }
 sub _remove {
     my ($self, $id) = @_;
     my $gone = delete $self->{of}{$id} or return -1;
+    local $@;
     $gone->{end}->() if $gone->{end};
     push @{ $self->{gone} }, $gone if $gone->{ff};
     return 0;
