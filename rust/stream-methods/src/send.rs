@@ -36,6 +36,9 @@ pub struct PlainSend;
 impl PlainCall<false> for PlainSend {
     fn call(perl: &Perl, call: Plain<'_, false>) -> Option<Result<i64, Error>> {
         let state: &State = call.object()?;
+        if call.bytes().is_empty() {
+            return None; // `bytes` takes note of it
+        }
         let sent = state
             .may_send()
             .and_then(|()| state.stream.send(call.bytes()));
@@ -46,6 +49,14 @@ impl PlainCall<false> for PlainSend {
 /// Sends from `bytes`, which no Perl code can change.
 pub fn bytes(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error> {
     state.may_send().map_err(|e| exception(perl, e))?;
+    let sent = libvirt_sends(perl, state, bytes)?;
+    if bytes.is_empty() && sent == Sent::Data(0) {
+        state.sent_end();
+    }
+    Ok(sent)
+}
+
+fn libvirt_sends(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error> {
     let way = calls::way(perl, state, Kind::Moves);
     if way == Way::Here {
         return calls::here(perl, state, |stream| stream.send(bytes));
@@ -100,6 +111,10 @@ pub fn hole(perl: &mut Perl, state: &State, length: i64, flags: u32) -> Result<(
     if flags != 0 && state.is_opened() {
         // A daemon's refusal would cost the connection, and could end the daemon.
         return fails(libvirt::Error::hole_flags(flags));
+    }
+    if state.takes_no_hole() {
+        // A daemon's refusal of a hole costs the connection.
+        return fails(libvirt::Error::one_way("write to"));
     }
     if length == 0 && state.is_opened() {
         return Ok(()); // nothing to skip; a daemon that is told may never answer again
