@@ -182,6 +182,20 @@ subtest 'a hole in a plain stream' => sub {
     isa_ok $error, 'Sys::Virt::Error';
 };
 
+subtest 'a hole after the end' => sub {
+    plan skip_all => 'the C binding loses the connection' unless rust();
+    my $volume = $daemon->volume('ended', MIB);
+    my $st = $conn->new_stream;
+    $volume->upload($st, 0, 0, Sys::Virt::StorageVol::VOL_UPLOAD_SPARSE_STREAM);
+    is $st->send('', 0), 0, 'no bytes are the end of an upload';
+    error_is(sub { $st->send_hole(10) }, { code => 38, domain => 38, message => 'cannot write to stream: Bad file descriptor' }, 'a hole');
+    error_is(sub { $st->sparse_send_all(sub { 0 }, sub { (0, 10) }, sub { 0 }) }, { code => 38 }, 'a handler\'s hole');
+    $volume->upload($st, 0, 0, Sys::Virt::StorageVol::VOL_UPLOAD_SPARSE_STREAM);
+    is_deeply [$st->send_hole(10)], [], 'a hole, when the stream was opened again';
+    is_deeply [$st->finish], [], 'and its end';
+    ok $conn->get_library_version, 'the connection goes on';
+};
+
 # A source's sections are read ahead of its data: no more is asked for.
 subtest 'sections bound what is asked for' => sub {
     my $volume = $daemon->volume('bound', 0);

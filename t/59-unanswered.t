@@ -16,7 +16,7 @@ $daemon->volume('target', 6 << 20);
 
 # Runs a program that stops the daemon while it has an open stream; says what that printed.
 my $HEAD = <<'EOP';
-use strict; use warnings; use Sys::Virt;
+use strict; use warnings; use Sys::Virt; use Time::HiRes ();
 my ($uri, $dir, $pid, $name, $way, $flags) = @ARGV;
 $| = 1;
 my $conn = Sys::Virt->new(uri => $uri);
@@ -106,6 +106,32 @@ print $in_handler > 0 && $all + $in_handler == 6 << 20 ? "whole\n" : "$all and $
 $st->finish;
 connected();
 EOP
+
+# What a handler ends takes with it what the call has received.
+says(<<'EOP', "9\n9\nconnected\n", 'a handler that aborts the stream when data has come', way => 'download', name => '');
+$SIG{ALRM} = sub { kill CONT => $pid; Time::HiRes::sleep(0.5); $st->abort };
+kill STOP => $pid;
+alarm 1;
+for (1, 2) { print eval { $st->recv(my $data, 10) } // $@->{code}, "\n" }
+connected();
+EOP
+
+# A stream is not opened while a call that was left could still end it.
+says(<<'EOP', "alarm\n55 Requested operation is not valid: an earlier call on the stream is under way\nwhole\nconnected\n",
+my $other = $conn->get_storage_volume_by_path("$dir/source");
+$SIG{ALRM} = sub { die "alarm\n" };
+kill STOP => $pid;
+eval { alarm 1; $st->finish; 1 } or print $@;
+eval { $other->download($st, 0, 0); 1 } and print "opened\n" or print "$@->{code} $@->{message}\n";
+kill CONT => $pid;
+for (1 .. 3000) { last if eval { $other->download($st, 0, 0); 1 }; Time::HiRes::sleep(0.02) }
+my $bytes = 0;
+$st->recv_all(sub { $bytes += $_[2]; $_[2] });
+$st->finish;
+print $bytes == 6 << 20 ? "whole\n" : "$bytes\n";
+connected();
+EOP
+    'a call that was left, and the stream opened again', way => 'upload', name => '');
 
 my $refused = "9 operation failed: stream is closed\n";
 says(<<'EOP', $refused x 2 . "done\nconnected\n", "a handler that ends the stream while $_ does so", way => 'upload', name => $_)

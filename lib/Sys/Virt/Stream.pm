@@ -550,6 +550,10 @@ A handler may receive from the stream whose call waits; no byte is lost by that.
 C<finish> or C<abort> of a stream waits, a handler cannot end that stream again: the call dies
 with "stream is closed".
 
+While a call waits on its second thread, or was left to it, no close callback can be registered
+for its connection, and no event loop in Perl: the second thread would run them. Both die with
+"Requested operation is not valid", and are possible again when the call has returned.
+
 Handlers that Perl runs at once, and not between two of its operations, are those set by
 C<POSIX::sigaction> without C<SAFE>, and all of them under C<PERL_SIGNALS=unsafe>. During a
 method of this module they wait until the call of libvirt's returns, or run where the method
@@ -664,6 +668,12 @@ daemon.
 
 =item *
 
+C<send_hole> after a C<send> of no bytes, which ends an upload, dies with "cannot write to
+stream: Bad file descriptor", as a C<send> there does. In the C binding the daemon's refusal
+closes the connection.
+
+=item *
+
 C<send_hole> on a local stream that has ended is an error. In the C binding it crashes.
 
 =item *
@@ -686,6 +696,7 @@ daemon answers nothing any more; a hole crashes; and the C<recv> waits for ever.
 
 A stream that is opened again after its end is as good as new. Opening a stream that
 is open aborts what it was open for. In the C binding the earlier transfer goes on unseen.
+While a call that was left is still under way on the stream, opening it is an error.
 
 =item *
 

@@ -205,7 +205,7 @@ impl Stuck {
 }
 
 impl Stream {
-    fn connection(&self) -> Option<usize> {
+    pub(crate) fn connection(&self) -> Option<usize> {
         let connection = self.0.connection;
         connection.map(|connection| connection.into_ptr() as usize)
     }
@@ -222,7 +222,7 @@ impl Stream {
         alone: impl FnOnce() -> bool,
         wait: &mut W,
     ) -> io::Result<Outcome<T, W::Error>> {
-        let theirs = self.clone();
+        let theirs = self.for_another_thread();
         let process = Process::this();
         let under_way = Call::start(move || call(&theirs))?;
         let until = limit.map(|limit| Instant::now() + limit);
@@ -250,7 +250,7 @@ impl Stream {
 
     fn interrupt<T: Send + 'static>(&self, call: Call<T>) {
         let until = Some(Instant::now() + PATIENCE);
-        let theirs = self.clone();
+        let theirs = self.for_another_thread();
         if let Ok(abort) = Call::start(move || drop(theirs.abort())) {
             match abort.wait(&mut Deaf, until) {
                 Ok(true) => drop(abort.take()),
@@ -266,7 +266,7 @@ impl Stream {
     /// Aborts the stream; an error is ignored. Waits for it for `PATIENCE` at most. Where a
     /// call on the connection is unanswered already, the abort is left to that call's thread.
     pub fn abort_aside(&self) {
-        let theirs = self.clone();
+        let theirs = self.for_another_thread();
         let abort: Work = Box::new(move || drop(theirs.abort()));
         if let Err(abort) = Stuck::queue(self.connection(), abort) {
             let made = self.aside(move |_| abort(), Some(PATIENCE), || true, &mut Deaf);

@@ -131,6 +131,12 @@ impl Error {
         Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message)
     }
 
+    /// What cannot be done now since another thread is in a call.
+    pub fn under_way(what: &str) -> Error {
+        let message = format!("Requested operation is not valid: {}", what);
+        Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message.into_bytes())
+    }
+
     /// No memory for `bytes` bytes.
     pub fn memory(bytes: usize) -> Error {
         let message = format!("out of memory: no room for {} bytes", bytes);

@@ -17,6 +17,7 @@ mod sigpipe;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod under_way;
 mod worker;
 
 pub use aside::{end_idle, Deaf, Outcome, Wait, PATIENCE};
@@ -27,6 +28,7 @@ pub use identity::Connection;
 pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK, MANY};
+pub use under_way::{is_under_way, is_under_way_on};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
 pub const RECV_STOP_AT_HOLE: u32 = virt_sys::VIR_STREAM_RECV_STOP_AT_HOLE;

@@ -23,7 +23,7 @@ pub struct Nudges {
 impl Nudges {
     pub fn start(stream: &Stream) -> Nudges {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let (theirs, stream) = (Arc::clone(&stop), stream.clone());
+        let (theirs, stream) = (Arc::clone(&stop), stream.for_another_thread());
         let nudging = Call::start(move || loop {
             let (stopped, told) = &*theirs;
             let waited = told.wait_timeout_while(lock(stopped), PAUSE, |stopped| !*stopped);

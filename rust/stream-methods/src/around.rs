@@ -2,6 +2,7 @@
 //! that run the program's callbacks, those that register some, and the event loop's.
 
 use crate::callback;
+use crate::errors::exception;
 use crate::phase::Ways;
 use crate::reentrant;
 use crate::state::recognise;
@@ -82,13 +83,13 @@ pub fn surround(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
     }
     // libvirt calls it on the thread that finds the connection broken, under any call.
     let relay = Relay {
-        before: Some(&MAKES_REENTRANT),
+        before: Some(&REGISTERS_CLOSE_CALLBACK),
         guards: Some(1),
         ..Relay::default()
     };
     perl.relay(&full("register_close_callback"), &relay);
     let relay = Relay {
-        before: Some(&MAKES_REENTRANT),
+        before: Some(&REGISTERS_LOOP),
         ..Relay::default()
     };
     perl.relay(&full("Event::_register_impl"), &relay);
@@ -107,19 +108,33 @@ static OPENED_TO_RECEIVE: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args
 static OPENED_TO_SEND: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args, false, true));
 static OPENED_BOTH_WAYS: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args, true, true));
 static LETS_GO: Xsub = perlxs::unnamed!(lets_go);
-static MAKES_REENTRANT: Xsub = perlxs::unnamed!(makes_reentrant);
+static REGISTERS_CLOSE_CALLBACK: Xsub = perlxs::unnamed!(registers_close_callback);
+static REGISTERS_LOOP: Xsub = perlxs::unnamed!(registers_loop);
 
-/// Aborts what the stream is open for: libvirt would lose sight of it.
+/// Aborts what the stream is open for: libvirt would lose sight of it. A call that was left
+/// must not meet what it will be open for.
 fn opens(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     if let Some(stream) = args.optional(1) {
         let object = Object::of(perl, stream)?;
         if let Some(state) = object.and_then(|object| recognise(perl, &object)) {
-            if state.phase().is_open() {
+            if state.phase().is_open() && !state.stream.is_under_way() {
                 perl.lend(|| state.abandon())?;
             }
+            refuse(
+                perl,
+                state.stream.is_under_way(),
+                "an earlier call on the stream is under way",
+            )?;
         }
     }
     Ok(Answer::Empty)
+}
+
+fn refuse(perl: &Perl, is_under_way: bool, why: &str) -> Result<(), Error> {
+    match is_under_way {
+        true => Err(exception(perl, libvirt::Error::under_way(why))),
+        false => Ok(()),
+    }
 }
 
 /// The call has succeeded. libvirt itself does not always look which way the data of a
@@ -139,7 +154,23 @@ fn lets_go(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
     Ok(Answer::Empty)
 }
 
-fn makes_reentrant(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+/// Another thread that is in a call would call it there.
+fn registers_close_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    if let Some(conn) = args.optional(0) {
+        if let Some(object) = Object::of(perl, conn)? {
+            let why = "a stream's call is under way on the connection: the close callback can be \
+                registered when that has ended";
+            refuse(perl, libvirt::is_under_way_on(object.slot()), why)?;
+        }
+    }
+    reentrant::set();
+    Ok(Answer::Empty)
+}
+
+/// Another thread that is in a call would call it there.
+fn registers_loop(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+    let why = "a stream's call is under way: the event loop can be registered when that has ended";
+    refuse(perl, libvirt::is_under_way(), why)?;
     reentrant::set();
     Ok(Answer::Empty)
 }

@@ -174,11 +174,16 @@ fn receive(
     way: Way,
     ask: Ask,
 ) -> Result<Result<Received, libvirt::Error>, Error> {
+    let was_over = state.phase().is_over();
     let mut buffer = state.unread().buffer();
     let (got, buffer) = calls::make_so(perl, state, Kind::Moves, way, move |stream| {
         let got = stream.recv_onto(&mut buffer, ask.want, ask.flags);
         Ok((got, buffer))
     })?;
+    if state.phase().is_over() && !was_over {
+        // A signal handler has ended the stream, and what it had received went with that.
+        return Ok(Err(libvirt::Error::closed()));
+    }
     Ok(match state.unread().add(buffer) {
         0 => got,
         len => Ok(Received::Data(len)),

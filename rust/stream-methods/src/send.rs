@@ -36,6 +36,9 @@ pub struct PlainSend;
 impl PlainCall<false> for PlainSend {
     fn call(perl: &Perl, call: Plain<'_, false>) -> Option<Result<i64, Error>> {
         let state: &State = call.object()?;
+        if call.bytes().is_empty() {
+            return None; // `bytes` takes note of it
+        }
         let sent = state
             .may_send()
             .and_then(|()| state.stream.send(call.bytes()));
@@ -46,10 +49,14 @@ impl PlainCall<false> for PlainSend {
 /// Sends from `bytes`, which no Perl code can change.
 pub fn bytes(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error> {
     state.may_send().map_err(|e| exception(perl, e))?;
-    match calls::way(perl, state, Kind::Moves) {
-        Way::Here => calls::here(perl, state, |stream| stream.send(bytes)),
-        way => elsewhere(perl, state, way, bytes, Stream::send),
+    let sent = match calls::way(perl, state, Kind::Moves) {
+        Way::Here => calls::here(perl, state, |stream| stream.send(bytes))?,
+        way => elsewhere(perl, state, way, bytes, Stream::send)?,
+    };
+    if bytes.is_empty() && sent == Sent::Data(0) {
+        state.sent_end();
     }
+    Ok(sent)
 }
 
 /// Has another thread send from a copy of `bytes`.
@@ -116,6 +123,10 @@ pub fn hole(perl: &mut Perl, state: &State, length: i64, flags: u32) -> Result<(
     if flags != 0 && state.is_opened() {
         // A daemon's refusal would cost the connection, and could end the daemon.
         return fails(libvirt::Error::hole_flags(flags));
+    }
+    if state.takes_no_hole() {
+        // A daemon's refusal of a hole costs the connection.
+        return fails(libvirt::Error::one_way("write to"));
     }
     if length == 0 && state.is_opened() {
         return Ok(()); // nothing to skip; a daemon that is told may never answer again

@@ -20,6 +20,8 @@ pub struct State {
     ahead: Ahead,
     /// Its driver knows of no holes.
     has_no_holes: Cell<bool>,
+    /// No bytes were sent, which a daemon takes for the end of an upload.
+    sent_end: Cell<bool>,
     /// The flags it was made with, where it was made here.
     flags: Option<u32>,
     _taken: Taken,
@@ -54,6 +56,7 @@ impl State {
             ending: Cell::new(false),
             ahead: Ahead::default(),
             has_no_holes: Cell::new(false),
+            sent_end: Cell::new(false),
             flags,
             _taken: taken,
         })
@@ -75,6 +78,7 @@ impl State {
     /// Another call has opened it.
     pub fn opened(&self, ways: Ways) {
         self.has_no_holes.set(false);
+        self.sent_end.set(false);
         self.step(Step::Open(Ways {
             // A stream that does not block can be asked at any time: it has nothing then.
             receives: ways.receives || !self.is_blocking(),
@@ -126,6 +130,17 @@ impl State {
     /// Its driver has refused to tell of holes.
     pub fn tells_no_holes(&self) {
         self.has_no_holes.set(true);
+    }
+
+    /// No bytes were sent.
+    pub fn sent_end(&self) {
+        self.sent_end.set(true);
+    }
+
+    /// Whether a daemon takes no hole any more. Holes are asked of libvirt, which sends nothing
+    /// for that: a plain stream has an error of its own.
+    pub fn takes_no_hole(&self) -> bool {
+        self.sent_end.get() && self.stream.recv_hole(0).is_ok()
     }
 
     /// Whether it is known not to block.

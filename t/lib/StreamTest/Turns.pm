@@ -16,15 +16,21 @@ our $TIMER;     # what lets a turn of libvirt's loop find nothing to do
 my ($loop, $conn);
 
 # Runs a case in each combination. Options: loop (default, perl), on (local, remote),
-# few (two combinations
-# do), out, status, like (a pattern for stderr).
+# few (two combinations do), out, status, like (a pattern for stderr). With
+# SYS_VIRT_STREAM_TEST_FEW each case runs in one, and the next one in another.
+my $cases = 0;
+
 sub every {
     my ($name, $code, %opt) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    for my $kind ($opt{loop} || qw(default perl)) {
-        for my $on ($opt{on} || qw(local remote)) {
+    my @loops = $opt{loop} || qw(default perl);
+    my @places = $opt{on} || qw(local remote);
+    my $only = $ENV{SYS_VIRT_STREAM_TEST_FEW} ? $cases++ % (@loops * @places) : undef;
+    for my $kind (@loops) {
+        for my $on (@places) {
+            next if defined $only && $only-- != 0;
             next if $on eq 'remote' && !StreamTest::has('libvirtd');
-            next if $opt{few} && ($kind eq 'perl') != ($on eq 'remote');
+            next if $opt{few} && !$ENV{SYS_VIRT_STREAM_TEST_FEW} && ($kind eq 'perl') != ($on eq 'remote');
             my $uri = $on eq 'local' ? 'test:///default' : StreamTest::daemon()->test_uri;
             my $got = StreamTest::run_perl("use strict; use warnings;\n"
                 . "use StreamTest::Turns \@ARGV;\n$code", args => [$kind, $uri]);

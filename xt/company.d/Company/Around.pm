@@ -50,7 +50,7 @@ my %KIND = (
     'PadWalker' => sub {
         require PadWalker;
         require Devel::Caller;
-        wrap(sub { my ($next, @rest) = @_; PadWalker::peek_my(1); eval { Devel::Caller::caller_args(1) }; return });
+        wrap(sub { my ($next, @rest) = @_; PadWalker::peek_my(1); local $@; eval { Devel::Caller::caller_args(1) }; return });
     },
     'Want' => sub { require Want; wrap(sub { Want::want('LIST'); return }) },
     'Sub::Uplevel' => sub { require Sub::Uplevel; wrap(undef, sub { package main; my $next = shift; return Sub::Uplevel::uplevel(1, $next, @_) }) },
@@ -76,6 +76,7 @@ sub wrap {
 sub import {
     my ($class, $kind) = @_;
     return if Company::is_guard();
+    local $^W = 0;    # some of them warn of prototypes that they take away
     ($KIND{$kind} || die "no kind $kind")->();
     return;
 }
