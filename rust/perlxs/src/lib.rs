@@ -34,7 +34,7 @@ pub use plain::{Plain, PlainCall};
 pub use scalar::{Arg, Bytes, Sv};
 pub use scratch::{Chunk, Scratch};
 #[doc(hidden)]
-pub use table::enter;
+pub use table::{enter, NEVER};
 pub use table::{Answer, Args, Entry, Relay, Xsub};
 
 /// For the macros of this crate only.

@@ -5,6 +5,7 @@ use perl_sys as sys;
 use std::any::Any;
 use std::ffi::{c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::AtomicBool;
 use std::{ptr, slice};
 
 /// What a method returns.
@@ -93,10 +94,9 @@ fn bug(panic: &(dyn Any + Send)) -> String {
         .map(|s| s.to_string())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "unknown panic".into());
-    format!(
-        "This is a bug in Sys::Virt::Stream, please report it: {}",
-        what
-    )
+    // SAFETY: C has the name from the table, which lives as long as the program.
+    let package = unsafe { CStr::from_ptr(sys::plx_package()) }.to_string_lossy();
+    format!("This is a bug in {package}, please report it: {what}")
 }
 
 impl Perl {
@@ -163,7 +163,7 @@ macro_rules! c_str {
 #[macro_export]
 macro_rules! table {
     (
-        package $package:literal, reentrant $reentrant:path;
+        package $package:literal $(, reentrant $reentrant:path)?;
         constants { $($constant:ident = $value:expr;)* }
         methods { $(
             $name:ident ($proto:literal) ($usage:literal) $min:literal..=$max:literal => $entry:path
@@ -198,13 +198,31 @@ macro_rules! table {
 
         /// What the package contains.
         pub static TABLE: $crate::sys::Table<$crate::Entry> = $crate::sys::Table {
+            package: $crate::c_str!($package),
+            version: $crate::c_str!(env!("CARGO_PKG_VERSION")),
+            install: $crate::c_str!(concat!($package, "::_install")),
             enter: $crate::enter,
             methods: METHODS.as_ptr(),
             nmethods: METHODS.len(),
             constants: CONSTANTS.as_ptr(),
             nconstants: CONSTANTS.len(),
-            reentrant: &$reentrant,
+            reentrant: $crate::reentrant!($($reentrant)?),
         };
+    };
+}
+
+/// For a package whose methods call no library that calls back.
+#[doc(hidden)]
+pub static NEVER: AtomicBool = AtomicBool::new(false);
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! reentrant {
+    () => {
+        &$crate::NEVER
+    };
+    ($reentrant:path) => {
+        &$reentrant
     };
 }
 
