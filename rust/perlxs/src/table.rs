@@ -12,7 +12,9 @@ use std::{ptr, slice};
 pub enum Answer {
     /// The empty list.
     Empty,
+    /// An integer.
     Int(i64),
+    /// A scalar, whose count the caller gets.
     Sv(Sv),
 }
 
@@ -21,12 +23,14 @@ pub enum Answer {
 pub struct Args<'a>(&'a [*mut sys::Sv]);
 
 impl<'a> Args<'a> {
+    /// The argument at a place. It panics where there are fewer, as a table's minimum says.
     pub fn get(self, at: usize) -> Arg<'a> {
         // SAFETY: the frame holds the arguments as long as the method runs (enter),
         // and 'a is no longer than that.
         unsafe { Arg::from_raw(self.0[at]) }
     }
 
+    /// The argument at a place, if there is one.
     pub fn optional(self, at: usize) -> Option<Arg<'a>> {
         (at < self.0.len()).then(|| self.get(at))
     }
@@ -37,7 +41,7 @@ impl<'a> Args<'a> {
     }
 }
 
-/// A method's code.
+/// A method's code. A panic in it is an exception.
 pub type Entry = fn(&mut Perl, Args<'_>) -> Result<Answer, Error>;
 
 /// One XSUB, as C reads it.
@@ -159,7 +163,22 @@ macro_rules! c_str {
 /// for plain calls: a [`PlainCall`](crate::PlainCall).
 ///
 /// `reentrant` is set while code of the program's may run under a call of a library's:
-/// there are no plain calls then.
+/// there are no plain calls then. A package without such a library leaves it out.
+///
+/// ```ignore
+/// perlxs::table! {
+///     package "Counter";
+///     constants { STEP = 1; }
+///     methods {
+///         new  ("$")   ("class")         1..=1 => new;
+///         step ("$;$") ("self, by=STEP") 1..=2 => step;
+///     }
+/// }
+/// perlxs::sys::boot!(boot_Counter, TABLE);
+/// ```
+///
+/// The version is the crate's. Its .pm calls the XSUB `_install` of the package when the library
+/// is loaded, which refuses a perl or a version that the library is not for.
 #[macro_export]
 macro_rules! table {
     (
@@ -254,7 +273,11 @@ macro_rules! plain {
     };
 }
 
-/// A method that no name leads to: what a relay runs.
+/// A method that no name leads to: what a [`Relay`] runs.
+///
+/// ```ignore
+/// static OPENED: perlxs::Xsub = perlxs::unnamed!(opened);
+/// ```
 #[macro_export]
 macro_rules! unnamed {
     ($entry:expr) => {
