@@ -1,7 +1,6 @@
 //! Compiles the C boundary with the flags of the perl that will load it.
 //!
-//! Environment: `PERL` (the perl; default `perl`), `PERL_XS_NAME` (the package,
-//! default `Sys::Virt::Stream`) and `PERL_XS_VERSION` (what its .pm says).
+//! Environment: `PERL` (the perl; default `perl`).
 
 #[allow(dead_code)]
 #[path = "src/shared.rs"]
@@ -58,19 +57,15 @@ fn layout() -> String {
         plx_plain = shared::Plain { attached, start, len, flags }
         plx_method = shared::Method { name, proto, usage, min, max, entry, plain, shape, most }
         plx_constant = shared::Constant { name, value }
-        plx_table = shared::Table { enter, methods, nmethods, constants, nconstants, reentrant }
+        plx_table = shared::Table { package, version, install, enter, methods, nmethods, constants, nconstants, reentrant }
     }
     text
 }
 
 fn main() {
-    for key in ["PERL", "PERL_XS_NAME", "PERL_XS_VERSION"] {
-        println!("cargo:rerun-if-env-changed={key}");
-    }
+    println!("cargo:rerun-if-env-changed=PERL");
     println!("cargo:rerun-if-changed=src");
     let perl = env::var("PERL").unwrap_or_else(|_| "perl".into());
-    let package = env::var("PERL_XS_NAME").unwrap_or_else(|_| "Sys::Virt::Stream".into());
-    let version = env::var("PERL_XS_VERSION").unwrap_or_else(|_| env!("CARGO_PKG_VERSION").into());
     let core = format!("{}/CORE", config(&perl, "archlibexp"));
 
     // Another perl, or the same one built anew, has another of these.
@@ -93,8 +88,6 @@ fn main() {
     // Perl's headers are its own business: as system headers they warn about nothing.
     build.flag("-isystem").flag(&core);
     build
-        .define("PLX_PACKAGE", &*format!("\"{package}\""))
-        .define("XS_VERSION", &*format!("\"{version}\""))
         .warnings(true)
         .extra_warnings(false)
         .pic(true)

@@ -1,21 +1,35 @@
 /* What the loader calls. */
 #include "boundary.h"
 
+const plx_table *plx_the_table;
+
+/* What the package is called; an extension under test may have no table. */
+const char *plx_package(void) { return plx_the_table ? plx_the_table->package : "this extension"; }
+
+/* A new XSUB of the package. */
+CV *
+plx_new_xsub(pTHX_ const char *name, XSUBADDR_t xsub)
+{
+    SV *const full = sv_2mortal(newSVpvf("%s::%s", plx_the_table->package, name));
+    return newXS(SvPVX(full), xsub, __FILE__);
+}
+
 /* Installs what the table contains, in a perl that the library was built for: for
  * another, the handshake dies. The package's .pm calls it, and not Rust's boot
  * function, which perl must not jump over. */
 XS(plx_install)
 {
     dVAR;
-    dXSBOOTARGSXSAPIVERCHK;
     const plx_table *const table = plx_the_table;
-    HV *const stash = gv_stashpvs(PLX_PACKAGE, GV_ADD);
+    /* XSUB.h's dXSBOOTARGSXSAPIVERCHK, which takes the version only as a literal. */
+    const U32 key = HS_KEY(TRUE, TRUE, "v" PERL_API_VERSION_STRING, "") | (U32)strlen(table->version) << 8;
+    const I32 ax = Perl_xs_handshake(key, HS_CXT, __FILE__, "v" PERL_API_VERSION_STRING, table->version);
+    HV *const stash = gv_stashpv(table->package, GV_ADD);
     size_t i;
 
-    PERL_UNUSED_VAR(items);
     plx_interpreter_init(aTHX_PERL);
     plx_see_returns(aTHX);
-    newXS(PLX_PACKAGE "::CLONE", plx_clone, __FILE__);
+    plx_new_xsub(aTHX_ "CLONE", plx_clone);
     for (i = 0; i < table->nmethods; i++) {
         const plx_method *const method = &table->methods[i];
         CV *const xsub = newXS_flags(method->name, plx_dispatch, __FILE__, method->proto, 0);
@@ -27,8 +41,6 @@ XS(plx_install)
     Perl_xs_boot_epilog(aTHX_ ax);
 }
 
-const plx_table *plx_the_table;
-
 /* The work of Rust's boot function. It looks at nothing in the interpreter, which
  * may be one that the library was not built for, and newXS does not die. */
 void
@@ -36,5 +48,5 @@ plx_hand_over(void *perl, const plx_table *table)
 {
     dTHXa(perl);
     plx_the_table = table;
-    newXS(PLX_PACKAGE "::_install", plx_install, __FILE__);
+    newXS(table->install, plx_install, __FILE__);
 }

@@ -118,6 +118,9 @@ typedef struct {
 typedef struct plx_frame plx_frame;
 
 typedef struct {
+    const char *package;
+    const char *version; /* which its .pm has too */
+    const char *install; /* the name of plx_install in that package */
     /* Rust's: runs a method. It never unwinds, and never jumps. */
     void (*enter)(void *perl, plx_frame *frame, const plx_method *method, SV *const *args,
                   size_t argc, plx_answer *answer);
@@ -199,6 +202,7 @@ int plx_has_signal_handlers(void *perl);
 void plx_see_returns(pTHX);
 XS(plx_clone);
 XS(plx_dispatch);
+CV *plx_new_xsub(pTHX_ const char *name, XSUBADDR_t xsub);
 void plx_tied_boot(pTHX);
 
 /* data.c; only there is it known what hangs on an object. */

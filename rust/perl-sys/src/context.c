@@ -1,7 +1,7 @@
 /* What the boundary knows of an interpreter, one for each. */
 #include "context.h"
 
-#define MY_CXT_KEY "plx::interpreter" XS_VERSION
+#define MY_CXT_KEY "plx::interpreter"
 
 typedef plx_context my_cxt_t;
 START_MY_CXT

@@ -3,7 +3,7 @@
  * does to a handle that is not tied. No frame of Rust is ever above one that may die. */
 #include "layer.h"
 
-#define PLX_TIED PLX_PACKAGE "::Handle::Tied::"
+#define PLX_TIED "Handle::Tied::"
 
 static int
 plx_tied_saved(pTHX_ I32 at, UV type)
@@ -307,5 +307,5 @@ plx_tied_boot(pTHX)
     size_t i;
     /* The debugger's own sub around them would hide which operator calls. */
     for (i = 0; i < C_ARRAY_LENGTH(methods); i++)
-        CvNODEBUG_on(newXS(methods[i].name, methods[i].xsub, __FILE__));
+        CvNODEBUG_on(plx_new_xsub(aTHX_ methods[i].name, methods[i].xsub));
 }

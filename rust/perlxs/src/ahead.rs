@@ -7,7 +7,7 @@ use std::os::raw::c_char;
 use std::{ptr, slice};
 
 /// A buffer that is emptied from its front, also by C: a plain call takes what it
-/// wants of the bytes by itself (`plx_take_ready`).
+/// wants of the bytes by itself (`plx_take_ready`). It owns the bytes.
 pub struct Ahead {
     /// The bytes that are left: a tail of `bytes`, or nothing.
     ready: UnsafeCell<sys::Ready>,
@@ -55,6 +55,7 @@ impl Ahead {
         ready.left -= by;
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.rest().is_empty()
     }
@@ -73,8 +74,8 @@ impl Ahead {
         Some(len)
     }
 
-    /// Gives at most `most` of the bytes to `work`, which must run no Perl code and must
-    /// not change what is here.
+    /// Lends at most `most` of the bytes to `work`, which must run no Perl code. It panics where
+    /// `work` changes what is here.
     pub fn take<T>(&self, most: usize, work: impl FnOnce(&[u8]) -> T) -> T {
         let borrowed = self.bytes.borrow();
         let rest = self.rest();

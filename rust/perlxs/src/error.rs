@@ -3,7 +3,7 @@
 use crate::{Perl, Sv};
 use perl_sys::Verdict;
 
-/// C raises it once no Rust frame is left.
+/// C raises it once no Rust frame is left. It owns the exception.
 pub enum Error {
     /// A message; Perl appends "at FILE line N.".
     Message(String),
@@ -17,6 +17,7 @@ pub enum Error {
 }
 
 impl Error {
+    /// An exception with this text, which need not end with a line break.
     pub fn message(text: impl Into<String>) -> Error {
         Error::Message(text.into())
     }

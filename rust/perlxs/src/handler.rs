@@ -4,13 +4,17 @@ use crate::perl::Job;
 use crate::{Arg, Error, Perl, Sv};
 use perl_sys as sys;
 
-/// A code reference, or anything else that `call_sv` takes.
+/// A code reference, or anything else that `call_sv` takes. It owns a count of the scalar, and
+/// what the code throws is the error of each call.
 pub struct Handler(Sv);
 
 /// What a handler returned, and `errno` as it left it (0 where it did not set it).
 pub struct Returned {
+    /// The value as an integer; 0 for undef.
     pub value: i64,
+    /// Whether there is a value.
     pub defined: bool,
+    /// The system's number of an error, as the code has left it.
     pub errno: i32,
 }
 

@@ -19,7 +19,8 @@ pub enum Refused {
     Thrown(Error),
 }
 
-/// What a filehandle reads from and writes to. It is attached to an object.
+/// What a filehandle reads from and writes to. It is attached to an object, of which the handle
+/// holds a count. A panic in it is an exception.
 pub trait Layer: Attach {
     /// Receives about `most` bytes: some, or none at the end.
     fn fill(&self, perl: &mut Perl, most: usize) -> Result<Vec<u8>, Refused>;

@@ -27,7 +27,8 @@ unsafe extern "C" fn drop_holder<T>(head: *mut sys::Attached) {
     });
 }
 
-/// What can hang on an object.
+/// What can hang on an object. The object owns a count of it: its Drop is the destructor. A new
+/// thread's copy of the object has none.
 pub trait Attach: 'static {
     /// Where it keeps what plain calls take by themselves.
     fn ahead(&self) -> Option<&Ahead> {

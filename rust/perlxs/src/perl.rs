@@ -20,7 +20,9 @@ pub struct Perl {
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
+    /// The descriptor is readable.
     Ready,
+    /// The limit has passed.
     Timeout,
     /// Signals have arrived whose handlers have not run yet.
     Signal,

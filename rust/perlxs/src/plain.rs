@@ -16,7 +16,7 @@ use std::{ptr, slice};
 /// A plain call's arguments, of a method that fills its data or one that reads it.
 pub struct Plain<'a, const FILLS: bool>(&'a sys::Plain);
 
-/// The code behind a plain call.
+/// The code behind a plain call. A panic in it is an exception.
 pub trait PlainCall<const FILLS: bool> {
     /// How many bytes it filled or used, or what else the method returns. None:
     /// the call is not for this function, but for the method's ordinary one.

@@ -81,6 +81,7 @@ impl Sv {
         job.run(sys::plx_do_release)
     }
 
+    /// The scalar as an argument; the count stays here.
     pub fn as_arg(&self) -> Arg<'_> {
         Arg {
             raw: self.raw,
@@ -98,7 +99,8 @@ impl Drop for Sv {
     }
 }
 
-/// A scalar that somebody else keeps alive for `'a`.
+/// A scalar that somebody else keeps alive for `'a`. Whoever wants it for longer takes a count of
+/// its own by [`keep`](Arg::keep).
 #[derive(Clone, Copy)]
 pub struct Arg<'a> {
     raw: *mut sys::Sv,
@@ -132,6 +134,7 @@ impl<'a> Arg<'a> {
         Ok(unsafe { Sv::owned(perl, sys::plx_new_copy(perl.raw(), self.raw)) })
     }
 
+    /// Whether the scalar may not be written to.
     pub fn is_readonly(self) -> bool {
         // SAFETY: the scalar is alive for 'a.
         unsafe { sys::plx_readonly(self.raw) != 0 }
@@ -247,7 +250,7 @@ impl<'a> Arg<'a> {
     }
 }
 
-/// Bytes in a scalar that nobody else has.
+/// Bytes in a scalar that nobody else has, and that goes with them.
 pub struct Bytes(Sv);
 
 impl std::ops::Deref for Bytes {

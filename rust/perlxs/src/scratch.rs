@@ -21,6 +21,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// A new one, which owns its scalar.
     pub fn new(perl: &Perl) -> Scratch {
         static SETTLED: Once = Once::new();
         // SAFETY: allocates and frees, nothing else.
@@ -96,6 +97,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// A new one without room, which owns both scalars.
     pub fn new(perl: &Perl) -> Chunk {
         Chunk {
             data: new_scratch(perl),
@@ -136,7 +138,8 @@ impl Chunk {
         unsafe { sys::plx_scratch_filled(self.data.raw(), len) }
     }
 
-    /// The chunk's bytes from `offset` on, in a scalar for a handler.
+    /// The chunk's bytes from `offset` on, in a scalar for a handler. (It panics where there are
+    /// fewer.)
     pub fn from(&mut self, perl: &mut Perl, offset: usize) -> Result<Arg<'_>, Error> {
         if offset == 0 {
             self.shown.renew(perl)?;

@@ -5,13 +5,16 @@ use perl_sys as sys;
 use std::any::Any;
 use std::ffi::{c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::AtomicBool;
 use std::{ptr, slice};
 
 /// What a method returns.
 pub enum Answer {
     /// The empty list.
     Empty,
+    /// An integer.
     Int(i64),
+    /// A scalar, whose count the caller gets.
     Sv(Sv),
 }
 
@@ -20,12 +23,14 @@ pub enum Answer {
 pub struct Args<'a>(&'a [*mut sys::Sv]);
 
 impl<'a> Args<'a> {
+    /// The argument at a place. It panics where there are fewer, as a table's minimum says.
     pub fn get(self, at: usize) -> Arg<'a> {
         // SAFETY: the frame holds the arguments as long as the method runs (enter),
         // and 'a is no longer than that.
         unsafe { Arg::from_raw(self.0[at]) }
     }
 
+    /// The argument at a place, if there is one.
     pub fn optional(self, at: usize) -> Option<Arg<'a>> {
         (at < self.0.len()).then(|| self.get(at))
     }
@@ -36,7 +41,7 @@ impl<'a> Args<'a> {
     }
 }
 
-/// A method's code.
+/// A method's code. A panic in it is an exception.
 pub type Entry = fn(&mut Perl, Args<'_>) -> Result<Answer, Error>;
 
 /// One XSUB, as C reads it.
@@ -93,10 +98,9 @@ fn bug(panic: &(dyn Any + Send)) -> String {
         .map(|s| s.to_string())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "unknown panic".into());
-    format!(
-        "This is a bug in Sys::Virt::Stream, please report it: {}",
-        what
-    )
+    // SAFETY: C has the name from the table, which lives as long as the program.
+    let package = unsafe { CStr::from_ptr(sys::plx_package()) }.to_string_lossy();
+    format!("This is a bug in {package}, please report it: {what}")
 }
 
 impl Perl {
@@ -159,11 +163,26 @@ macro_rules! c_str {
 /// for plain calls: a [`PlainCall`](crate::PlainCall).
 ///
 /// `reentrant` is set while code of the program's may run under a call of a library's:
-/// there are no plain calls then.
+/// there are no plain calls then. A package without such a library leaves it out.
+///
+/// ```ignore
+/// perlxs::table! {
+///     package "Counter";
+///     constants { STEP = 1; }
+///     methods {
+///         new  ("$")   ("class")         1..=1 => new;
+///         step ("$;$") ("self, by=STEP") 1..=2 => step;
+///     }
+/// }
+/// perlxs::sys::boot!(boot_Counter, TABLE);
+/// ```
+///
+/// The version is the crate's. Its .pm calls the XSUB `_install` of the package when the library
+/// is loaded, which refuses a perl or a version that the library is not for.
 #[macro_export]
 macro_rules! table {
     (
-        package $package:literal, reentrant $reentrant:path;
+        package $package:literal $(, reentrant $reentrant:path)?;
         constants { $($constant:ident = $value:expr;)* }
         methods { $(
             $name:ident ($proto:literal) ($usage:literal) $min:literal..=$max:literal => $entry:path
@@ -198,13 +217,31 @@ macro_rules! table {
 
         /// What the package contains.
         pub static TABLE: $crate::sys::Table<$crate::Entry> = $crate::sys::Table {
+            package: $crate::c_str!($package),
+            version: $crate::c_str!(env!("CARGO_PKG_VERSION")),
+            install: $crate::c_str!(concat!($package, "::_install")),
             enter: $crate::enter,
             methods: METHODS.as_ptr(),
             nmethods: METHODS.len(),
             constants: CONSTANTS.as_ptr(),
             nconstants: CONSTANTS.len(),
-            reentrant: &$reentrant,
+            reentrant: $crate::reentrant!($($reentrant)?),
         };
+    };
+}
+
+/// For a package whose methods call no library that calls back.
+#[doc(hidden)]
+pub static NEVER: AtomicBool = AtomicBool::new(false);
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! reentrant {
+    () => {
+        &$crate::NEVER
+    };
+    ($reentrant:path) => {
+        &$reentrant
     };
 }
 
@@ -236,7 +273,11 @@ macro_rules! plain {
     };
 }
 
-/// A method that no name leads to: what a relay runs.
+/// A method that no name leads to: what a [`Relay`] runs.
+///
+/// ```ignore
+/// static OPENED: perlxs::Xsub = perlxs::unnamed!(opened);
+/// ```
 #[macro_export]
 macro_rules! unnamed {
     ($entry:expr) => {

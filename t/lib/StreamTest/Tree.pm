@@ -29,7 +29,7 @@ sub new {
     delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES PERL_MM_OPT PERL_MB_OPT)};
     $ENV{PERL5LIB} = join ':', grep { !m{\bblib\b} } split /:/, $ENV{PERL5LIB} || '';
     my $self = bless { dir => File::Temp->newdir }, $class;
-    $self->_copy($_) for grep { -e } qw(Makefile.PL Cargo.toml Cargo.lock .cargo MANIFEST.SKIP inc lib bin share typemap rust);
+    $self->_copy($_) for grep { -e } qw(Makefile.PL Cargo.toml Cargo.lock .cargo MANIFEST.SKIP inc lib bin share examples typemap rust);
     $self->_copy_file($LIBRARY);
     my ($ok, $out) = $self->perl('Makefile.PL', @arguments);
     Test::More::BAIL_OUT("Makefile.PL fails in a copy of the tree:\n$out") unless $ok;
