@@ -205,7 +205,7 @@ impl Stuck {
 }
 
 impl Stream {
-    fn connection(&self) -> Option<usize> {
+    pub(crate) fn connection(&self) -> Option<usize> {
         let connection = self.0.connection;
         connection.map(|connection| connection.into_ptr() as usize)
     }

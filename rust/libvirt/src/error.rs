@@ -71,10 +71,12 @@ impl Error {
     /// What `call` has to say of a stream that does not block, in the words that libvirt
     /// has for its own transfers.
     pub fn nonblocking(call: &str) -> Error {
-        let message = format!(
-            "Requested operation is not valid: {} cannot be used for non-blocking streams",
-            call
-        );
+        Error::invalid(&format!("{} cannot be used for non-blocking streams", call))
+    }
+
+    /// A call that the stream is in no state for.
+    pub fn invalid(why: &str) -> Error {
+        let message = format!("Requested operation is not valid: {}", why);
         Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message.into_bytes())
     }
 
@@ -125,10 +127,7 @@ impl Error {
 
     /// What is said of a stream in a child of the process that opened it.
     pub fn inherited() -> Error {
-        let message = b"Requested operation is not valid: the stream belongs to the process \
-            that made it"
-            .to_vec();
-        Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message)
+        Error::invalid("the stream belongs to the process that made it")
     }
 
     /// No memory for `bytes` bytes.

@@ -13,9 +13,11 @@ mod identity;
 mod nudges;
 mod reference;
 mod sigpipe;
+pub mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod worker;
 
 pub use aside::{end_idle, Deaf, Outcome, Wait, PATIENCE};
@@ -26,6 +28,8 @@ pub use identity::Connection;
 pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
+
+pub use watch::{on_watch, Watch};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
 pub const RECV_STOP_AT_HOLE: u32 = virt_sys::VIR_STREAM_RECV_STOP_AT_HOLE;

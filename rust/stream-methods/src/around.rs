@@ -2,9 +2,11 @@
 //! that run the program's callbacks, those that register some, and the event loop's.
 
 use crate::callback;
+use crate::errors::exception;
 use crate::phase::Ways;
 use crate::reentrant;
 use crate::state::recognise;
+use libvirt::socket;
 use perlxs::{Answer, Args, Error, Object, Perl, Relay, Xsub};
 use std::ffi::CString;
 
@@ -82,16 +84,21 @@ pub fn surround(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
     }
     // libvirt calls it on the thread that finds the connection broken, under any call.
     let relay = Relay {
-        before: Some(&MAKES_REENTRANT),
+        before: Some(&TAKES_CLOSE_CALLBACK),
         guards: Some(1),
         ..Relay::default()
     };
     perl.relay(&full("register_close_callback"), &relay);
     let relay = Relay {
-        before: Some(&MAKES_REENTRANT),
+        before: Some(&TAKES_LOOP_IN_PERL),
         ..Relay::default()
     };
     perl.relay(&full("Event::_register_impl"), &relay);
+    let relay = Relay {
+        before: Some(&TAKES_LOOP),
+        ..Relay::default()
+    };
+    perl.relay(&full("Event::register_default"), &relay);
     for name in LOOP {
         perl.guard(&full(name));
     }
@@ -107,7 +114,9 @@ static OPENED_TO_RECEIVE: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args
 static OPENED_TO_SEND: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args, false, true));
 static OPENED_BOTH_WAYS: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args, true, true));
 static LETS_GO: Xsub = perlxs::unnamed!(lets_go);
-static MAKES_REENTRANT: Xsub = perlxs::unnamed!(makes_reentrant);
+static TAKES_LOOP: Xsub = perlxs::unnamed!(takes_loop);
+static TAKES_LOOP_IN_PERL: Xsub = perlxs::unnamed!(takes_loop_in_perl);
+static TAKES_CLOSE_CALLBACK: Xsub = perlxs::unnamed!(takes_close_callback);
 
 /// Aborts what the stream is open for: libvirt would lose sight of it.
 fn opens(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
@@ -139,7 +148,27 @@ fn lets_go(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
     Ok(Answer::Empty)
 }
 
-fn makes_reentrant(_: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+/// libvirt takes one event loop for the life of the process, and ignores another.
+fn takes_loop(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+    if socket::is_taken() {
+        let why = "the event loop must be registered before the first socket of a stream";
+        return Err(exception(perl, libvirt::Error::invalid(why)));
+    }
+    Ok(Answer::Empty)
+}
+
+fn takes_loop_in_perl(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    takes_loop(perl, args)?;
+    reentrant::set();
+    Ok(Answer::Empty)
+}
+
+/// libvirt would call it on a thread that moves data.
+fn takes_close_callback(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+    if socket::has_threads() {
+        let why = "a close callback must be registered before the first socket of a stream";
+        return Err(exception(perl, libvirt::Error::invalid(why)));
+    }
     reentrant::set();
     Ok(Answer::Empty)
 }
