@@ -9,6 +9,9 @@ use std::net::Shutdown;
 use std::os::unix::io::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+/// What the system may keep for the program to read. It doubles the number, for its own needs.
+const ROOM: libc::c_int = 256 << 10;
+
 pub struct End {
     socket: ManuallyDrop<UnixStream>,
     /// The program's descriptor, and the number of the socket that it was.
@@ -37,6 +40,11 @@ impl End {
         // SAFETY: made above, and nobody else's.
         let socket = unsafe { UnixStream::from_raw_fd(fd) };
         socket.set_nonblocking(true)?;
+        let room: libc::c_int = ROOM;
+        let size = std::mem::size_of_val(&room) as libc::socklen_t;
+        let room = &room as *const libc::c_int as *const libc::c_void;
+        // SAFETY: a number of our own. The system may give less.
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, room, size) };
         process::add(fd);
         Ok(End {
             socket: ManuallyDrop::new(socket),

@@ -202,6 +202,7 @@ fn join(slot: &Arc<Slot>, ways: Directions, first: Vec<u8>) -> Result<(Arc<Share
             },
             readable: false,
             held: first.take().unwrap_or_default(),
+            given: 0,
             up: match ways.sends {
                 true => Up::Open,
                 false => Up::None,

@@ -215,8 +215,10 @@ impl Shared {
                 None => return,
             };
             if given < buffer.len() {
-                entry.held = buffer[given..].to_vec();
+                entry.held = std::mem::take(buffer);
+                entry.given = given;
                 entry.down = Down::Full;
+                *buffer = table.take_buffer();
                 return self.wait_for_room(&mut table, number, slot);
             }
             if !(entry.readable && goes_on) {
@@ -270,22 +272,17 @@ impl Shared {
 
     fn give_rest(&self, number: u64) {
         let mut table = self.table();
-        let (slot, mut held) = match table.get(number) {
-            Some(entry) if entry.down == Down::Full => {
-                (Arc::clone(&entry.slot), std::mem::take(&mut entry.held))
-            }
+        let entry = match table.get(number) {
+            Some(entry) if entry.down == Down::Full => entry,
             _ => return,
         };
+        let slot = Arc::clone(&entry.slot);
         // Short, since it never waits.
-        let given = slot.end.put(&held);
-        match given {
-            Ok(given) if given < held.len() => {
-                held.drain(..given);
-                if let Some(entry) = table.get(number) {
-                    entry.held = held;
-                }
-            }
+        match slot.end.put(&entry.held[entry.given..]) {
+            Ok(given) if entry.given + given < entry.held.len() => entry.given += given,
             Ok(_) => {
+                let buffer = std::mem::take(&mut entry.held);
+                table.put_buffer(buffer);
                 self.full.forget(slot.end.fd());
                 self.rest(&mut table, number);
             }

@@ -38,8 +38,9 @@ pub(crate) struct Entry {
     pub down: Down,
     /// libvirt has something of the stream's.
     pub readable: bool,
-    /// What the socket had no room for.
+    /// What the socket had no room for: the bytes from `given` on.
     pub held: Vec<u8>,
+    pub given: usize,
     pub up: Up,
     /// The sender has something in hand.
     pub sending: bool,
@@ -65,6 +66,8 @@ pub(crate) struct Table {
     next: u64,
     /// What the waiter waits for, or has just received.
     pub waits_for: Option<Arc<Slot>>,
+    /// Buffers for what is received, which are larger than one that is made anew is cheap.
+    spare: Vec<Vec<u8>>,
     /// Which threads have been started.
     pub receives: bool,
     pub sends: bool,
@@ -127,6 +130,17 @@ impl Table {
         let entry = self.entries.get_mut(&number)?;
         entry.down = Down::Busy;
         Some((number, Arc::clone(&entry.slot)))
+    }
+
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// The threads that receive have two buffers in hand at most.
+    pub fn put_buffer(&mut self, buffer: Vec<u8>) {
+        if self.spare.len() < 2 {
+            self.spare.push(buffer);
+        }
     }
 
     pub fn ends_down(&mut self, number: u64, error: Option<Error>) {
