@@ -89,11 +89,11 @@ pub enum Settled {
 /// Before a stream is finished: waits until its data has gone through the socket, if there is
 /// one. If that fails, the stream is aborted.
 pub fn settle(perl: &mut Perl, state: &State) -> Result<(), Error> {
-    if state.stream.is_inherited() {
-        return Ok(());
-    }
     let settled = match state.socket() {
         None => return Ok(()),
+        Some(_) if state.stream.is_inherited() => {
+            return Err(exception(perl, libvirt::Error::inherited()))
+        }
         Some(Socket::Pumped(socket)) => socket.settle(perl),
         Some(Socket::Looped(socket)) => socket.settle(perl, state),
     };
