@@ -13,7 +13,7 @@ our $loaded;
 BEGIN {
     no strict 'refs';
     undef *{ __PACKAGE__ . "::$_" } for grep { $loaded } qw(
-        implementation new _new handle CLONE_SKIP _take_over _put _stay_in_thread);
+        implementation new _new handle socket CLONE_SKIP _take_over _put _stay_in_thread);
 }
 
 # Which code stands behind the package: this module's Rust, or the C binding's
@@ -43,12 +43,22 @@ sub handle {
     return Sys::Virt::Stream::Handle->new($self);
 }
 
+sub socket {
+    my ($self) = @_;
+    require IO::Socket::UNIX;
+    my ($theirs, $ours) = IO::Socket::UNIX->socketpair(
+        Socket::AF_UNIX(), Socket::SOCK_STREAM(), Socket::PF_UNSPEC()) or die "no socket pair: $!";
+    _open_socket($self, fileno $ours, fileno $theirs);
+    binmode $theirs;
+    return $theirs;
+}
+
 # libvirt's objects belong to the thread that made them. perl makes them undef in a new
 # thread, whose end would give back what the first one still uses.
 sub CLONE_SKIP { return 1 }
 
 if ($implementation eq 'c') {
-    delete @Sys::Virt::Stream::{qw(new handle CLONE_SKIP)};
+    delete @Sys::Virt::Stream::{qw(new handle socket CLONE_SKIP)};
 }
 elsif (!$loaded) {
     XSLoader::load(__PACKAGE__, $VERSION);

@@ -71,10 +71,12 @@ impl Error {
     /// What `call` has to say of a stream that does not block, in the words that libvirt
     /// has for its own transfers.
     pub fn nonblocking(call: &str) -> Error {
-        let message = format!(
-            "Requested operation is not valid: {} cannot be used for non-blocking streams",
-            call
-        );
+        Error::invalid(&format!("{} cannot be used for non-blocking streams", call))
+    }
+
+    /// A call that cannot be made in the present state.
+    pub fn invalid(why: &str) -> Error {
+        let message = format!("Requested operation is not valid: {}", why);
         Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message.into_bytes())
     }
 
@@ -125,16 +127,7 @@ impl Error {
 
     /// What is said of a stream in a child of the process that opened it.
     pub fn inherited() -> Error {
-        let message = b"Requested operation is not valid: the stream belongs to the process \
-            that made it"
-            .to_vec();
-        Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message)
-    }
-
-    /// What cannot be done now since another thread is in a call.
-    pub fn under_way(what: &str) -> Error {
-        let message = format!("Requested operation is not valid: {}", what);
-        Error::of_streams(virt_sys::VIR_ERR_OPERATION_INVALID, message.into_bytes())
+        Error::invalid("the stream belongs to the process that made it")
     }
 
     /// No memory for `bytes` bytes.

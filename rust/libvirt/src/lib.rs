@@ -14,10 +14,12 @@ mod nudges;
 mod processor;
 mod reference;
 mod sigpipe;
+pub mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod under_way;
+mod watch;
 mod worker;
 
 pub use aside::{end_idle, Deaf, Outcome, Wait, PATIENCE};
@@ -29,6 +31,8 @@ pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK, MANY};
 pub use under_way::{is_under_way, is_under_way_on};
+
+pub use watch::{on_watch, Watch};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
 pub const RECV_STOP_AT_HOLE: u32 = virt_sys::VIR_STREAM_RECV_STOP_AT_HOLE;

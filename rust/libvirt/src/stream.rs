@@ -2,6 +2,7 @@
 
 use crate::identity::{Connection, Identified};
 use crate::reference::{Reference, Taken};
+use crate::socket::Ends;
 use crate::Error;
 use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int};
@@ -221,12 +222,14 @@ impl Stream {
 
     /// virStreamFinish.
     pub fn finish(&self) -> Result<(), Error> {
+        let _ends = Ends::begin();
         // SAFETY: `held` hands over a live stream.
         self.held(|raw| unsafe { sys::virStreamFinish(raw) })
     }
 
     /// virStreamAbort.
     pub fn abort(&self) -> Result<(), Error> {
+        let _ends = Ends::begin();
         // SAFETY: `held` hands over a live stream.
         self.held(|raw| unsafe { sys::virStreamAbort(raw) })
     }

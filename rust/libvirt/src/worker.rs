@@ -103,7 +103,7 @@ pub(crate) fn end_idle() {
 
 /// A new thread inherits a mask that lets no signal in: those are for the thread that
 /// runs Perl.
-fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
+pub(crate) fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     let mut all = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
     // SAFETY: sets are initialised before use.

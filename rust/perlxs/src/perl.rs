@@ -132,6 +132,7 @@ pub struct Quiet<'p> {
 }
 
 /// An interpreter without the right to run code on it: what a callback is registered with.
+#[derive(Clone)]
 pub struct Interpreter {
     raw: *mut c_void,
 }

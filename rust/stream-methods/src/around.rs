@@ -6,6 +6,7 @@ use crate::errors::exception;
 use crate::phase::Ways;
 use crate::reentrant;
 use crate::state::recognise;
+use libvirt::socket;
 use perlxs::{Answer, Args, Error, Object, Perl, Relay, Xsub};
 use std::ffi::CString;
 
@@ -89,10 +90,15 @@ pub fn surround(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
     };
     perl.relay(&full("register_close_callback"), &relay);
     let relay = Relay {
-        before: Some(&REGISTERS_LOOP),
+        before: Some(&REGISTERS_LOOP_IN_PERL),
         ..Relay::default()
     };
     perl.relay(&full("Event::_register_impl"), &relay);
+    let relay = Relay {
+        before: Some(&REGISTERS_LOOP),
+        ..Relay::default()
+    };
+    perl.relay(&full("Event::register_default"), &relay);
     for name in LOOP {
         perl.guard(&full(name));
     }
@@ -110,6 +116,7 @@ static OPENED_BOTH_WAYS: Xsub = perlxs::unnamed!(|perl, args| opened(perl, args,
 static LETS_GO: Xsub = perlxs::unnamed!(lets_go);
 static REGISTERS_CLOSE_CALLBACK: Xsub = perlxs::unnamed!(registers_close_callback);
 static REGISTERS_LOOP: Xsub = perlxs::unnamed!(registers_loop);
+static REGISTERS_LOOP_IN_PERL: Xsub = perlxs::unnamed!(registers_loop_in_perl);
 
 /// Aborts what the stream is open for: libvirt would lose sight of it. A call that was left
 /// must not meet what it will be open for.
@@ -130,9 +137,9 @@ fn opens(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     Ok(Answer::Empty)
 }
 
-fn refuse(perl: &Perl, is_under_way: bool, why: &str) -> Result<(), Error> {
-    match is_under_way {
-        true => Err(exception(perl, libvirt::Error::under_way(why))),
+fn refuse(perl: &Perl, is_refused: bool, why: &str) -> Result<(), Error> {
+    match is_refused {
+        true => Err(exception(perl, libvirt::Error::invalid(why))),
         false => Ok(()),
     }
 }
@@ -154,8 +161,13 @@ fn lets_go(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
     Ok(Answer::Empty)
 }
 
-/// Another thread that is in a call would call it there.
+/// Another thread that is in a call, or that moves data, would call it there.
 fn registers_close_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    refuse(
+        perl,
+        socket::has_threads(),
+        "a close callback must be registered before the first socket of a stream",
+    )?;
     if let Some(conn) = args.optional(0) {
         if let Some(object) = Object::of(perl, conn)? {
             let why = "a stream's call is under way on the connection: the close callback can be \
@@ -167,8 +179,16 @@ fn registers_close_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, E
     Ok(Answer::Empty)
 }
 
-/// Another thread that is in a call would call it there.
+/// libvirt takes one event loop for the life of the process, and ignores another.
 fn registers_loop(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
+    let why = "the event loop must be registered before the first socket of a stream";
+    refuse(perl, socket::is_taken(), why)?;
+    Ok(Answer::Empty)
+}
+
+/// Another thread that is in a call would call it there.
+fn registers_loop_in_perl(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
+    registers_loop(perl, args)?;
     let why = "a stream's call is under way: the event loop can be registered when that has ended";
     refuse(perl, libvirt::is_under_way(), why)?;
     reentrant::set();

@@ -5,7 +5,7 @@
 //! can call it, and nothing happens when libvirt comes back too late.
 
 use libvirt::{Readable, Stream};
-use perlxs::{Handler, Interpreter, Sv};
+use perlxs::{Handler, Interpreter, Perl, Sv};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
@@ -20,14 +20,23 @@ pub trait Owner {
 
     /// Whether there is data for the program that libvirt no longer has.
     fn has_unread(&self) -> bool;
+
+    /// An event for the stream's socket.
+    fn socket_event(&self, perl: &mut Perl);
 }
 
-/// What Perl has behind a callback's number. It keeps the stream object alive.
+/// What stands behind a callback's number.
 pub struct Registration {
     pub interpreter: Interpreter,
     pub owner: Weak<dyn Owner>,
-    pub this: Sv,
-    pub code: Handler,
+    pub code: Code,
+}
+
+pub enum Code {
+    /// The program's, and the stream object, which this keeps alive.
+    Program { this: Sv, code: Handler },
+    /// The stream's socket.
+    Socket,
 }
 
 #[derive(Default)]
@@ -38,7 +47,7 @@ impl Drop for Registry {
     fn drop(&mut self) {
         for (_, registration) in self.0.drain() {
             if let Ok(registration) = Rc::try_unwrap(registration) {
-                std::mem::forget((registration.this, registration.code));
+                std::mem::forget(registration.code);
             }
         }
     }
@@ -58,6 +67,12 @@ fn registered(number: usize) -> Option<Rc<Registration>> {
     REGISTRY
         .try_with(|registry| registry.borrow().0.get(&number).cloned())
         .unwrap_or_default()
+}
+
+/// A number for libvirt, which no other code of ours has.
+pub fn next_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Where a stream's callback is.
@@ -90,9 +105,8 @@ pub struct Callback {
 impl Callback {
     pub fn new() -> Callback {
         libvirt::on_event(on_event);
-        static NEXT: AtomicUsize = AtomicUsize::new(1);
         Callback {
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            number: next_number(),
             place: Cell::new(Place::Nowhere),
             running: Cell::new(0),
             nested: Cell::new(false),
@@ -249,11 +263,15 @@ fn on_event(number: usize, events: i32) {
     callback.nested.set(running > 0);
     callback.running.set(running + 1);
     registration.interpreter.called_back(|perl| {
+        let (this, code) = match &registration.code {
+            Code::Program { this, code } => (this, code),
+            Code::Socket => return owner.socket_event(perl),
+        };
         let events = Sv::int(perl, events.into());
         // The callback may do what it likes with its own copy. What it throws, C has kept.
-        let _ = registration.this.as_arg().copy(perl).and_then(|this| {
+        let _ = this.as_arg().copy(perl).and_then(|this| {
             let args = [this.as_arg(), events.as_arg()];
-            registration.code.call_discard(perl, &args)
+            code.call_discard(perl, &args)
         });
     });
     callback.running.set(running);
@@ -263,6 +281,11 @@ fn on_event(number: usize, events: i32) {
     }
     callback.watch_unread(&*owner);
     // libvirt's own frame may still use the stream when this has returned.
+    keep(owner);
+}
+
+/// Keeps a stream until the loop's turn is over.
+pub fn keep(owner: Rc<dyn Owner>) {
     LATER.with(|later| later.borrow_mut().push(owner));
 }
 

@@ -1,7 +1,8 @@
 //! The methods of event callbacks.
 
-use crate::callback::{self, Owner, Registration};
+use crate::callback::{self, Code, Owner, Registration};
 use crate::calls;
+use crate::errors::exception;
 use crate::state::{stream_behind, stream_of};
 use libvirt::Call;
 use perlxs::{Answer, Args, Error, Handler, Object, Perl, Sv};
@@ -10,6 +11,7 @@ use std::rc::Rc;
 /// `add_callback(stref, events, cb)`
 pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_behind(perl, args.get(0), Call::AddCallback)?;
+    state.has_no_socket().map_err(|e| exception(perl, e))?;
     let events = args.get(1).int(perl)?;
     let this = match Object::of(perl, args.get(0))? {
         Some(object) => Sv::reference(perl, &object),
@@ -18,8 +20,10 @@ pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let registration = Registration {
         interpreter: perl.interpreter(),
         owner: Rc::downgrade(&(Rc::clone(&state) as Rc<dyn Owner>)),
-        this,
-        code: Handler::keep(perl, args.get(2)),
+        code: Code::Program {
+            this,
+            code: Handler::keep(perl, args.get(2)),
+        },
     };
     calls::here(perl, &state, |stream| {
         let added = state.callback.add(stream, events, registration);
@@ -33,6 +37,7 @@ pub fn add_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 pub fn update_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let events = args.get(1).int(perl)?;
     let state = stream_of(perl, args.get(0), "update_callback", Call::UpdateCallback)?;
+    state.has_no_socket().map_err(|e| exception(perl, e))?;
     calls::here(perl, &state, |stream| {
         let updated = state.callback.update(stream, events);
         state.callback.watch_unread(&*state);
@@ -44,6 +49,7 @@ pub fn update_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error>
 /// `remove_callback(st)`
 pub fn remove_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "remove_callback", Call::RemoveCallback)?;
+    state.has_no_socket().map_err(|e| exception(perl, e))?;
     calls::here(perl, &state, |stream| state.callback.remove(stream))?;
     Ok(Answer::Empty)
 }

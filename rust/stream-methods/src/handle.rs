@@ -1,5 +1,6 @@
 //! What stands behind the filehandle over a stream (lib/Sys/Virt/Stream/Handle.pm).
 
+use crate::errors::exception;
 use crate::handlers::misuse;
 use crate::phase::{Phase, Ways};
 use crate::state::{stream_of, State};
@@ -31,6 +32,7 @@ struct Handle {
 /// `_open_handle(st, glob)`
 pub fn open(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "handle", Call::Recv)?;
+    state.has_no_socket().map_err(|e| exception(perl, e))?;
     if state.is_nonblocking() {
         return Err(misuse(perl, "handle", NONBLOCKING));
     }

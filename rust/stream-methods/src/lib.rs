@@ -17,6 +17,9 @@ mod recv_all;
 mod reentrant;
 mod send;
 mod send_all;
+mod socket;
+mod socket_looped;
+mod socket_pumped;
 mod state;
 mod transfer;
 
@@ -61,6 +64,7 @@ perlxs::table! {
         remove_callback ("$")     ("st")                                         1..=1 => events::remove_callback;
 
         _open_handle    ("$$")    ("st, glob")                                   2..=2 => handle::open;
+        _open_socket    ("$$$")   ("st, ours, theirs")                           3..=3 => socket::open;
         _handle_error   ("$")     ("object")                                     1..=1 => handle::error;
         _surround       ("")      ("")                                           0..=0 => around::surround;
         _release_callbacks ("")   ("")                                           0..=0 => events::release_all;

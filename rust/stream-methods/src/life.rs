@@ -3,6 +3,7 @@
 use crate::calls::{self, Kind, Way};
 use crate::errors::exception;
 use crate::phase::{End, Phase};
+use crate::socket;
 use crate::state::{not_blessed, recognise, stream_of, State};
 use libvirt::{Call, Connection, Stream};
 use perlxs::{Answer, Args, Attach, Error, Object, Perl, Sv};
@@ -59,6 +60,7 @@ pub fn finish(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
 /// Ends a transfer that is complete. Where `recv_file` or `send_file` has done so already,
 /// libvirt's error that the stream is closed is ignored.
 pub fn complete(perl: &mut Perl, state: &State) -> Result<(), Error> {
+    socket::settle(perl, state)?;
     let whole = state.phase() == Phase::Ended(End::File);
     let call = |perl: &mut Perl, way| {
         calls::make_so(
@@ -97,11 +99,13 @@ fn end(
         true => calls::way(perl, state, kind),
         false => Way::Here, // it has nothing to wait for
     };
-    state.ends(how);
     let (stream, callback) = (&state.stream, &state.callback);
     // An exception of an event loop's goes on when all this is done.
     let mut ending = None;
-    let _ = perl.lend(|| ending = Some(callback.before_end(stream, kind == Kind::Aborts)));
+    let _ = perl.lend(|| {
+        state.ends(how);
+        ending = Some(callback.before_end(stream, kind == Kind::Aborts));
+    });
     let ended = match way {
         Way::Aside { .. } => state.while_ending(|| call(perl, way)),
         Way::Here | Way::Never => call(perl, way),

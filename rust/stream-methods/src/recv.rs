@@ -233,6 +233,7 @@ impl Ask {
 /// `recv_hole(st, flags=0)`
 pub fn recv_hole(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let state = stream_of(perl, args.get(0), "recv_hole", Call::RecvHole)?;
+    state.has_no_socket().map_err(|e| exception(perl, e))?;
     let flags = optional_flags(perl, args, 1)?;
     let length = hole(perl, &state, flags)?;
     Ok(Answer::Sv(Sv::int(perl, length)))

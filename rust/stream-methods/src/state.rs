@@ -4,9 +4,10 @@ use crate::callback::{Callback, Owner};
 use crate::errors::exception;
 use crate::phase::{End, Phase, Refusal, Step, Ways};
 use crate::reentrant;
+use crate::socket::Socket;
 use libvirt::{Call, Stream, Taken};
 use perlxs::{Ahead, Arg, Attach, Error, Object, Perl};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// What hangs on a stream object.
@@ -22,6 +23,8 @@ pub struct State {
     has_no_holes: Cell<bool>,
     /// No bytes were sent, which a daemon takes for the end of an upload.
     sent_end: Cell<bool>,
+    /// Where its data goes instead of to the program.
+    socket: RefCell<Option<Socket>>,
     /// The flags it was made with, where it was made here.
     flags: Option<u32>,
     _taken: Taken,
@@ -45,6 +48,12 @@ impl Owner for State {
     fn has_unread(&self) -> bool {
         !self.ahead.is_empty()
     }
+
+    fn socket_event(&self, perl: &mut Perl) {
+        if let Some(Socket::Looped(socket)) = self.socket() {
+            socket.stream_event(perl, self);
+        }
+    }
 }
 
 impl State {
@@ -57,6 +66,7 @@ impl State {
             ahead: Ahead::default(),
             has_no_holes: Cell::new(false),
             sent_end: Cell::new(false),
+            socket: RefCell::default(),
             flags,
             _taken: taken,
         })
@@ -72,7 +82,35 @@ impl State {
         self.phase.set(after);
         if !after.is_open() || matches!(step, Step::Open(_)) {
             self.ahead.clear();
+            self.end_socket();
         }
+    }
+
+    /// The socket that its data goes through.
+    pub fn socket(&self) -> Option<Socket> {
+        self.socket.borrow().clone()
+    }
+
+    pub fn has_no_socket(&self) -> Result<(), libvirt::Error> {
+        match *self.socket.borrow() {
+            None => Ok(()),
+            Some(_) => Err(libvirt::Error::invalid("the stream has a socket")),
+        }
+    }
+
+    /// Its data goes through `socket` from now on.
+    pub fn set_socket(&self, socket: Socket) {
+        self.ahead.clear();
+        *self.socket.borrow_mut() = Some(socket);
+    }
+
+    /// Ends both sides of the socket, if there is one.
+    fn end_socket(&self) {
+        let socket = self.socket.take();
+        if let Some(Socket::Looped(_)) = socket {
+            self.callback.release(&self.stream);
+        }
+        drop(socket);
     }
 
     /// Another call has opened it.
@@ -100,10 +138,12 @@ impl State {
     }
 
     pub fn may_receive(&self) -> Result<(), libvirt::Error> {
+        self.has_no_socket()?;
         refused(self.phase.get().may_receive(), "read from")
     }
 
     pub fn may_send(&self) -> Result<(), libvirt::Error> {
+        self.has_no_socket()?;
         refused(self.phase.get().may_send(), "write to")
     }
 
@@ -187,6 +227,7 @@ impl Drop for State {
         libvirt::keeping_errno(|| {
             self.callback.release(&self.stream);
             self.abandon();
+            self.end_socket();
         });
     }
 }

@@ -1,5 +1,6 @@
 //! A transfer either succeeds or aborts its stream.
 
+use crate::errors::exception;
 use crate::state::State;
 use perlxs::{Error, Perl};
 use std::rc::Rc;
@@ -18,12 +19,14 @@ impl Drop for Duty<'_> {
     }
 }
 
-/// Runs `work`, and aborts the stream unless that succeeds.
+/// Runs `work`, and aborts the stream unless that succeeds. A stream whose data goes through a
+/// socket stays as it is.
 pub fn run<T>(
     perl: &mut Perl,
     state: Rc<State>,
     work: impl FnOnce(&mut Perl, &State) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    state.has_no_socket().map_err(|e| exception(perl, e))?;
     let mut duty = Duty {
         state: &state,
         done: false,

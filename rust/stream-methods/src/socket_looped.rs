@@ -1,0 +1,271 @@
+//! A socket whose data the program's event loop moves, on the loop's own thread: by the
+//! stream's callback, and a watch on our end.
+
+use crate::callback::{self, Code, Owner, Registration};
+use crate::calls::{self, Kind};
+use crate::phase::Ways;
+use crate::socket::{no_socket, Settled, Socket};
+use crate::state::State;
+use libvirt::socket::{broken, send_all, End, Poller, Taken, Until};
+use libvirt::{Received, Watch, BLOCK, EVENT_READABLE, EVENT_WRITABLE};
+use perlxs::{Error, Interpreter, Perl, Woken};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::unix::io::RawFd;
+use std::rc::{Rc, Weak};
+
+pub struct Looped {
+    end: End,
+    number: usize,
+    watch: RefCell<Option<Watch>>,
+    /// The events that the stream's callback and the watch wait for.
+    masks: Cell<(i32, i32)>,
+    /// What the socket had no room for.
+    held: RefCell<Vec<u8>>,
+    /// The ways in which data still goes.
+    ways: Cell<Ways>,
+    failed: RefCell<Option<libvirt::Error>>,
+}
+
+thread_local! {
+    /// The streams behind the watches of this thread's loop.
+    static WATCHED: RefCell<HashMap<usize, (Interpreter, Weak<State>)>> = RefCell::default();
+}
+
+impl Looped {
+    pub fn start(
+        perl: &mut Perl,
+        state: &Rc<State>,
+        end: End,
+        ways: Ways,
+        first: Vec<u8>,
+    ) -> Result<(), Error> {
+        libvirt::on_watch(on_watch);
+        let socket = Rc::new(Looped {
+            end,
+            number: callback::next_number(),
+            watch: RefCell::default(),
+            masks: Cell::new((0, 0)),
+            held: RefCell::new(first),
+            ways: Cell::new(ways),
+            failed: RefCell::default(),
+        });
+        let registration = Registration {
+            interpreter: perl.interpreter(),
+            owner: Rc::downgrade(&(Rc::clone(state) as Rc<dyn Owner>)),
+            code: Code::Socket,
+        };
+        let watched = (perl.interpreter(), Rc::downgrade(state));
+        if ways.receives {
+            calls::here(perl, state, |stream| {
+                state.callback.add(stream, 0, registration)
+            })?;
+        }
+        WATCHED.with(|all| all.borrow_mut().insert(socket.number, watched));
+        state.set_socket(Socket::Looped(Rc::clone(&socket)));
+        socket.give();
+        socket.arrange(perl, state);
+        Ok(())
+    }
+
+    /// Has the loop wait for what can be moved next.
+    fn arrange(&self, perl: &mut Perl, state: &State) {
+        let ways = self.ways.get();
+        let full = !self.held.borrow().is_empty();
+        let wanted = |wanted, event| if wanted { event } else { 0 };
+        let masks = (
+            wanted(ways.receives && !full, EVENT_READABLE),
+            wanted(ways.sends, EVENT_READABLE) | wanted(full, EVENT_WRITABLE),
+        );
+        let before = self.masks.replace(masks);
+        // An exception of a loop's method comes out of the loop.
+        let _ = perl.lend(|| {
+            if !ways.receives && state.callback.is_active() {
+                let _ = state.callback.remove(&state.stream);
+            } else if masks.0 != before.0 {
+                let _ = state.callback.update(&state.stream, masks.0);
+            }
+            if masks.1 != before.1 {
+                self.watch(masks.1);
+            }
+        });
+    }
+
+    /// A watch for nothing would still be told when the program closes its end.
+    fn watch(&self, events: i32) {
+        let old = self.watch.take();
+        let new = match (old, events) {
+            (_, 0) => None,
+            (Some(watch), events) => {
+                watch.update(events);
+                Some(watch)
+            }
+            (None, events) => Watch::new(self.end.fd(), events, self.number),
+        };
+        *self.watch.borrow_mut() = new;
+    }
+
+    fn stop_receiving(&self, error: Option<libvirt::Error>) {
+        self.held.take();
+        self.ways.set(Ways {
+            receives: false,
+            ..self.ways.get()
+        });
+        self.fail(error);
+    }
+
+    fn stop_sending(&self, error: Option<libvirt::Error>) {
+        self.ways.set(Ways {
+            sends: false,
+            ..self.ways.get()
+        });
+        self.fail(error);
+    }
+
+    fn fail(&self, error: Option<libvirt::Error>) {
+        let mut failed = self.failed.borrow_mut();
+        *failed = failed.take().or(error);
+    }
+
+    /// Gives the program what is held, as far as there is room.
+    fn give(&self) {
+        let given = self.end.put(&self.held.borrow());
+        match given {
+            Ok(given) => drop(self.held.borrow_mut().drain(..given)),
+            Err(error) => self.stop_receiving(Some(broken(&error))),
+        }
+    }
+
+    /// Takes what a `recv` has brought.
+    fn received(&self, got: Result<Received, libvirt::Error>, bytes: Vec<u8>) {
+        match got {
+            Ok(Received::Data(0)) => {
+                self.end.end_output();
+                self.stop_receiving(None);
+            }
+            Ok(Received::Data(_)) => {
+                *self.held.borrow_mut() = bytes;
+                self.give();
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.end.end_output();
+                self.stop_receiving(Some(error));
+            }
+        }
+    }
+
+    /// The stream has something. libvirt does not wait for it then.
+    pub fn stream_event(&self, perl: &mut Perl, state: &State) {
+        if !self.ways.get().receives || !self.held.borrow().is_empty() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let mut got = Ok(Received::WouldBlock);
+        let _ = perl.lend(|| got = state.stream.recv_onto(&mut bytes, BLOCK, 0));
+        self.received(got, bytes);
+        self.arrange(perl, state);
+    }
+
+    /// The program has written, or there is room, or the program has closed its end.
+    fn socket_event(&self, perl: &mut Perl, state: &State) {
+        self.give();
+        if self.ways.get().sends {
+            let mut bytes = Vec::new();
+            match self.end.take(&mut bytes, BLOCK) {
+                Taken::Nothing => {}
+                Taken::End => self.stop_sending(None),
+                Taken::Data(_) => {
+                    let mut sent = Ok(());
+                    let _ = perl.lend(|| sent = send_all(&state.stream, &bytes));
+                    self.sent(sent);
+                }
+            }
+        }
+        self.arrange(perl, state);
+    }
+
+    fn sent(&self, sent: Result<(), libvirt::Error>) {
+        if let Err(error) = sent {
+            self.end.end_input();
+            self.stop_sending(Some(error));
+        }
+    }
+
+    /// Moves what is left of a stream that is to be finished; the loop does not run meanwhile.
+    pub fn settle(&self, perl: &mut Perl, state: &State) -> Result<Settled, Error> {
+        let goes_both_ways = self.ways.get().receives && self.ways.get().sends;
+        loop {
+            if let Some(error) = self.failed.borrow().clone() {
+                return Ok(Settled::Failed(error));
+            }
+            let ways = self.ways.get();
+            if ways.sends {
+                let mut bytes = Vec::new();
+                match self.end.take(&mut bytes, BLOCK) {
+                    Taken::End => self.stop_sending(None),
+                    Taken::Data(_) => {
+                        let sent = calls::make(perl, state, Kind::Moves, move |stream| {
+                            Ok(send_all(stream, &bytes))
+                        })?;
+                        self.sent(sent);
+                    }
+                    Taken::Nothing if goes_both_ways => return Ok(Settled::Done),
+                    Taken::Nothing if self.end.is_open_here() => return Ok(Settled::Open),
+                    Taken::Nothing => wait(perl, self.end.fd())?,
+                }
+            } else if goes_both_ways || !ways.receives {
+                return Ok(match self.end.was_left() && !goes_both_ways {
+                    true => Settled::Failed(broken(&std::io::ErrorKind::BrokenPipe.into())),
+                    false => Settled::Done,
+                });
+            } else if !self.held.borrow().is_empty() {
+                let room = Poller::new().and_then(|room| {
+                    room.watch(self.end.fd(), 0, Until::Writable)?;
+                    Ok(room)
+                });
+                let room = room.map_err(|error| no_socket(perl, &error))?;
+                wait(perl, room.fd())?;
+                self.give();
+            } else {
+                let (got, bytes) = calls::make(perl, state, Kind::Moves, |stream| {
+                    let mut bytes = Vec::new();
+                    let got = stream.recv_onto(&mut bytes, BLOCK, 0);
+                    Ok((got, bytes))
+                })?;
+                self.received(got, bytes);
+            }
+        }
+    }
+}
+
+fn wait(perl: &mut Perl, fd: RawFd) -> Result<(), Error> {
+    if perl.wait(fd, None)? == Woken::Signal {
+        perl.run_signal_handlers()?;
+    }
+    Ok(())
+}
+
+impl Drop for Looped {
+    fn drop(&mut self) {
+        let watched = WATCHED.try_with(|all| all.borrow_mut().remove(&self.number));
+        drop(watched);
+        drop(self.watch.take());
+        self.end.end();
+    }
+}
+
+/// An event of a watch, from the loop.
+fn on_watch(number: usize, _: i32) {
+    let found = WATCHED.try_with(|all| {
+        let all = all.borrow();
+        let (interpreter, state) = all.get(&number)?;
+        Some((interpreter.clone(), state.upgrade()?))
+    });
+    if let Ok(Some((interpreter, state))) = found {
+        if let Some(Socket::Looped(socket)) = state.socket() {
+            interpreter.called_back(|perl| socket.socket_event(perl, &state));
+        }
+        callback::keep(state);
+    }
+}
