@@ -186,6 +186,10 @@ Sys::Virt::Stream - move disk images, screenshots and consoles of virtual machin
     while (my $line = <$fh>) { print $line if $line =~ /error/ }
     close $fh or die $fh->stream_error;
 
+    # a stream as a socket, for select, event loops and child processes
+    $domain->open_console($st = $conn->new_stream, undef, 0);
+    my $socket = $st->socket;
+
 =head1 DESCRIPTION
 
 A stream is a pipe between a program and libvirt. Storage volumes are
@@ -470,6 +474,113 @@ one: see L<Sys::Virt::Stream::Handle>. Only this module has this method.
 
 =back
 
+=head1 A STREAM AS A SOCKET
+
+The end of the file on a stream's socket alone is no success: only a C<finish> that returns says
+that all has arrived, as only C<waitpid> says so of a pipe.
+
+=over 4
+
+=item $socket = $st->socket
+
+Returns an L<IO::Socket::UNIX> whose other end is the stream: data of the stream can be read from
+it, and what is written to it is sent. It has a descriptor (C<fileno>), so C<select>,
+C<sysread>, C<< <$socket> >>, C<print> and C<shutdown> work on it, and every event loop and
+L<Expect> can wait for it. A child process can have it as its standard input or output.
+Only this module has this method.
+
+    $volume->download(my $st = $conn->new_stream, 0, 0);
+    my $socket = $st->socket;
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open STDIN, '<&', $socket or die "stdin: $!";
+        exec 'zstd', '-qo', 'disk.zst' or die "zstd: $!";
+    }
+    close $socket;
+    $st->finish;                 # dies if the stream or its reader has failed
+    waitpid $pid, 0;
+    die "zstd failed" if $?;
+
+=back
+
+The stream must be open and must block. It has one socket at a time, and while it has one, every
+other method but C<finish> and C<abort> is refused. What C<recv> had received ahead comes first.
+The socket is closed by C<exec>, blocks until the program says otherwise, and has no encoding.
+A hole of a sparse stream arrives as its zeroes: a socket cannot say where they are, and none of
+the volume's bytes is missing.
+
+=head2 The end
+
+=over 4
+
+=item *
+
+A download ends with the end of the file on the socket. An error of the stream looks the same
+there.
+
+=item *
+
+An upload ends with C<shutdown($socket, 1)>, or when the last who has the socket closes it. An error of
+the stream is a broken pipe there.
+
+=item *
+
+C<finish> waits until the download's end is in the socket, or until the upload's end has come and all is
+sent. It finishes the stream, and dies with the stream's error if there was any. It dies as
+well if the socket was closed with data unread. Until somebody reads, it waits, as C<waitpid> waits
+for a process that writes to a pipe; a signal handler that dies ends that. If the program
+itself could still write to an upload's socket, C<finish> dies at once, and changes nothing.
+
+=item *
+
+A console has no end of its own: C<finish> waits until all that was written has been sent.
+
+=item *
+
+C<abort>, and the end of the last reference to the stream object, end both sides at once: the reader
+finds the end of the file, the writer a broken pipe. The socket does not keep the stream. The variable
+with the socket may go, if a child process or a duplicate still has it.
+
+=back
+
+=head2 Who moves the data
+
+If the program has registered an event loop (L<Sys::Virt::Event>, libvirt's own or one in Perl), that
+loop moves the data, on its own thread. The program has to run it. A write to a stream that its
+daemon does not take waits in the loop.
+
+In any other program threads do it: four at most for all sockets of a connection, and
+two more with libvirt before 10.1, which loses a call beside another one if nobody makes a third. They take no signals,
+and end with the last socket. This has three consequences. C<register_default> and C<register> of
+Sys::Virt::Event are refused once there was a socket, since libvirt takes one loop only: register the
+loop first. A close callback (C<register_close_callback>) would be called on such a thread: while there are
+sockets, none can be registered, and once there is one, a socket needs an event loop. A stream of a
+driver without a daemon whose data goes both ways needs an event loop too.
+
+In a forked child the threads do not exist. The child may use the socket, but not the stream.
+
+No more than 1 MiB of a stream is on its way here, whoever stalls. libvirt itself queues without a
+limit: where one reader stalls, and another stream or call of the same connection is waited for,
+libvirt reads all that comes before, and keeps it. A download of 256 MiB that nobody reads took 1 MiB by itself,
+and 256 MiB beside a console on the same connection. A stream that may stall is best given a connection
+of its own.
+
+=head2 Which of them to take
+
+    for                                                  take
+    ---------------------------------------------------  -----------------------
+    a loop of the program's own over the pieces          recv, send
+    a handler for each piece, as with the C binding      recv_all, send_all, and
+                                                         sparse_recv_all, ...
+    many streams under libvirt's loop or one in Perl     add_callback
+    a whole volume from or to a file: holes, digest,     recv_file, send_file
+    replacement in one step, the highest speed
+    code that wants a Perl filehandle, such as lines     handle
+    of a volume; close finishes the stream
+    code that wants a descriptor: select, any event      socket
+    loop, a child process, Expect; costs two copies
+    of the data
+
 =head1 CONSTANTS
 
 =over 4
@@ -616,7 +727,7 @@ C binding crashes, hangs, leaks or loses data, this module does what is said her
 
 =item *
 
-C<new>, C<implementation>, C<recv_file>, C<send_file> and C<handle> exist.
+C<new>, C<implementation>, C<recv_file>, C<send_file>, C<handle> and C<socket> exist.
 
 =item *
 

@@ -14,7 +14,7 @@ use super::poller::{Poller, Until};
 use super::table::{Down, Entry, Table, Up};
 use crate::aside::lock;
 use crate::worker::without_signals;
-use crate::{Error, Received, Sent, Stream, BLOCK};
+use crate::{Error, Received, Sent, Stream, BLOCK, CHUNK};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -181,6 +181,11 @@ impl Shared {
         }
     }
 
+    fn has_more(&self, number: u64) -> bool {
+        let mut table = self.table();
+        table.get(number).map_or(false, |entry| entry.readable)
+    }
+
     fn wait_for_room(&self, table: &mut Table, number: u64, slot: &Slot) {
         let watched = self.full.watch(slot.end.fd(), number, Until::Writable);
         if watched.is_err() {
@@ -193,6 +198,11 @@ impl Shared {
         loop {
             buffer.clear();
             let got = slot.stream.recv_onto(buffer, BLOCK, 0);
+            // A daemon sends a block as a full packet and a rest, which is there as a rule. What
+            // else comes then is said again by the next call.
+            if matches!(got, Ok(Received::Data(CHUNK))) && self.has_more(number) {
+                let _ = slot.stream.recv_onto(buffer, BLOCK - CHUNK, 0);
+            }
             let given = match got {
                 Ok(Received::Data(0)) => {
                     slot.end.end_output();
@@ -338,7 +348,7 @@ impl Shared {
 /// Sends all of it.
 pub fn send_all(stream: &Stream, mut rest: &[u8]) -> Result<(), Error> {
     while !rest.is_empty() {
-        match stream.send(&rest[..rest.len().min(crate::CHUNK)])? {
+        match stream.send(&rest[..rest.len().min(CHUNK)])? {
             Sent::Data(len) => rest = &rest[len..],
             Sent::WouldBlock => return Err(Error::nonblocking("sockets")),
         }
