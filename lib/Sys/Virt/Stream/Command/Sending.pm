@@ -16,7 +16,7 @@ our $VERSION = '0.2.0';
 
 use Exporter 'import';
 use Sys::Virt::Stream::Command::Compare qw(common stream_reader);
-use Sys::Virt::Stream::Command::Failure qw(trying attempt);
+use Sys::Virt::Stream::Command::Failure qw(trying attempt reason);
 use Sys::Virt::Stream::Command::Objects qw(connection);
 use Sys::Virt::Stream::Command::Report qw(watched);
 use Sys::Virt::Stream::Command::Retry qw(persistently keeps);
@@ -43,8 +43,10 @@ sub send_to {
         1;
     };
     my $error = $@;
-    remove($uri, $pool, $made) if !$done && $made && !keeps($run);
-    die $error unless $done;
+    if (!$done) {
+        my $stays = !$made || keeps($run) || eval { remove($uri, $pool, $made); 1 };
+        die $stays ? $error : reason($error) . "; $@";
+    }
     settle($pool) if $pool;
     $run->show_digest($digest, $source->name);
     return;
