@@ -20,7 +20,7 @@ my $file = spew("$dir/file", $content);
 $daemon->volume('source', undef, $content);
 my $proxy = StreamTest::Proxy->start($daemon->socket);
 my $uri = $daemon->uri($proxy->socket);
-my $MIDDLE = 700_000;
+our $MIDDLE = 700_000;
 
 # What is moved, and whose data goes through the proxy.
 my $down = { side => 'server', command => ['download', 'streams/source', "$dir/got"], path => "$dir/got" };
@@ -104,6 +104,32 @@ for ([upload => $up], ['copy, its target' => $copy_to], ['copy, its source' => $
         $daemon->pool->refresh;
     }
 }
+
+# libvirt cuts a volume off at the end of a hole that it is sent.
+subtest 'a volume with holes' => sub {
+    plan skip_all => 'no holes in this file system' unless keeps_holes($dir);
+    my @holes = map { (data => 1 << 20, hole => 2 << 20) } 1 .. 3;
+    my $sha = sha_file(sparse_file("$dir/holes", @holes));
+    sparse_file(volume_path('holes'), @holes);
+    $daemon->adopt('holes');
+    my $all = -s "$dir/holes";
+    for ([upload => $up, "$dir/holes"], [copy => $copy_to, 'streams/holes']) {
+        my ($name, $what, $from) = @$_;
+        my %thin = (%$what, command => [map { $_ eq $file || $_ eq 'streams/source' ? $from : $_ } @{ $what->{command} }]);
+        for my $fault (qw(connection program killed)) {
+            local $FAULT{killed} = sub { kill KILL => $_[0]->pid };
+            local $MIDDLE = 1_300_000;
+            $daemon->volume('new', $all + 1000);
+            half_way(\%thin, $fault);
+            mend($fault);
+            cmp_ok -s volume_path('new'), $fault eq 'killed' ? '<' : '==', $all + 1000, "$name: $fault: the size";
+            my $got = StreamTest::Command->run(['-c', $uri, '--continue', '--verify', @{ $thin{command} }]);
+            is_deeply [@$got{qw(err status)}], ['', 0], '... it goes on' or diag explain $got;
+            is sha(substr slurp(volume_path('new')), 0, $all), $sha, '... to the end';
+        }
+    }
+    unlink volume_path('new');
+};
 
 # By itself, whatever has broken the connection.
 for ([download => $down], [upload => $up], ['copy, its target' => $copy_to], ['copy, its source' => $copy_from]) {
