@@ -6,7 +6,6 @@ use strict;
 use warnings;
 
 use JSON::PP ();
-use List::Util ();
 use StreamTest ();
 use StreamTest::Command;
 use StreamTest::Files;
@@ -43,6 +42,7 @@ sub rounds {
     my ($what, $cut) = split /, /, $way;
     my ($dir, $whole) = ($self->{dir}, StreamTest::sha($self->{content}));
     my $side = $what eq 'download' ? 'server' : 'client';
+    my $proxy = $self->{proxy};
     my ($all, $again) = (0, 0);
     for my $round (1 .. $rounds) {
         unlink glob "$dir/cut*";
@@ -52,7 +52,7 @@ sub rounds {
         my ($cuts, $tries, $wrong, $ended, $got) = (0, 0, 0, 0);
         for my $try (1 .. 20) {
             $tries = $try;
-            $self->{proxy}->rule(moved => $self->{moved});
+            $proxy->rule(moved => $self->{moved});
             # The first is begun without a thought of being cut off.
             my @continue = $try > 1 ? '--continue' : ();
             my @keep = $what eq 'download' && $cut ne 'client' ? '--continue' : @continue;
@@ -61,8 +61,8 @@ sub rounds {
             my @from = $what eq 'copy' ? ('--from', $self->{daemon}->uri) : ();
             my $run = StreamTest::Command->start(['-c', $self->{daemon}->uri($self->{proxy}->socket), @from, '--progress', 'json',
                 $last ? () : qw(--limit 16M), @keep, $what, @command]);
-            my $until = $self->_moved($side) + int rand length($self->{content}) / 3;
-            if (!$last && StreamTest::within(60, sub { $ended = $run->reap; $ended || $self->_moved($side) > $until }) && !$ended) {
+            my $until = $proxy->moved($side) + int rand length($self->{content}) / 3;
+            if (!$last && StreamTest::within(60, sub { $ended = $run->reap; $ended || $proxy->moved($side) > $until }) && !$ended) {
                 $CUT{$cut}->($self, $run);
                 $cuts++;
             }
@@ -74,19 +74,12 @@ sub rounds {
         my $file = $what eq 'download' ? "$dir/cut" : volume_path('cut');
         Test::More::is(StreamTest::sha_file($file), $whole, '... and is whole');
         Test::More::is($wrong, 0, '... each line that was said is one of progress, or an error');
-        my $more = $self->_moved($side) - length $self->{content};
+        my $more = $proxy->moved($side) - length $self->{content};
         Test::More::cmp_ok($more, '<=', $cuts * $MOST + $tries * $CALLS, '... and little of it was sent again');
         $all += $cuts;
         $again += $more;
     }
     return ($all, $again);
-}
-
-# How many bytes that side has sent through the proxy in this round.
-sub _moved {
-    my ($self, $side) = @_;
-    my $lines = -e $self->{moved} ? StreamTest::slurp($self->{moved}) : '';
-    return List::Util::sum(0, $lines =~ /^$side ([0-9]+)$/mg);
 }
 
 1;

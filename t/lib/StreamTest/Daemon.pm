@@ -83,6 +83,7 @@ sub launch {
         eval {
             # Its own group: a terminal's Ctrl-C is for the test to act on.
             setpgrp;
+            $SIG{XFSZ} = 'IGNORE';    # as on a full disk: an error and no end
             chdir '/';
             %ENV = (
                 PATH => join(':', StreamTest::path()), LC_ALL => 'C', HOME => "$dir/h",
@@ -184,6 +185,14 @@ sub restart {
 sub bears_failed_uploads {
     my ($self) = @_;
     return int($self->conn->get_library_version / 1_000) != 11_003;
+}
+
+# From now on it writes no file further than that: what is as good as a full disk.
+sub limit_files {
+    my ($self, $bytes) = @_;
+    my @as = defined $self->{uid} ? ('setpriv', "--reuid=$self->{uid}", "--regid=$self->{gid}", '--clear-groups') : ();
+    system(@as, 'prlimit', '--pid', $self->{pid}, "--fsize=$bytes:") == 0 or die "prlimit: $?";
+    return;
 }
 
 # Starts it again if it has ended by itself.

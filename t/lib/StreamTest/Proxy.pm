@@ -16,6 +16,7 @@ use warnings;
 
 use IO::Select ();
 use IO::Socket::UNIX ();
+use List::Util ();
 use POSIX ();
 use StreamTest ();
 
@@ -37,6 +38,7 @@ sub start {
 sub rule {
     my ($self, %rule) = @_;
     $self->_end;
+    $self->{moved} = $rule{moved} // '';
     my $pid = fork // die "cannot fork: $!";
     if (!$pid) {
         my $parent = getppid;
@@ -52,6 +54,13 @@ sub rule {
 
 sub socket { return $_[0]{socket} }
 sub cut    { return $_[0]->rule }
+
+# How many bytes that side has sent, by the rule's file of those.
+sub moved {
+    my ($self, $side) = @_;
+    my $lines = -e $self->{moved} ? StreamTest::slurp($self->{moved}) : '';
+    return List::Util::sum(0, $lines =~ /^$side ([0-9]+)$/mg);
+}
 
 sub _end {
     my ($self) = @_;

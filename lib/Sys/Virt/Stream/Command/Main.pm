@@ -144,8 +144,11 @@ sub catch_signals {
         next if ($SIG{$name} // '') eq 'IGNORE';    # as nohup has it
         $SIG{$name} = sub {
             $signal = $name;
-            # A second signal changes nothing: the end takes some seconds at most.
+            # A second signal changes nothing: the end takes some seconds at most, and no longer than this
+            # where the daemon does not answer.
             $SIG{$_} = 'IGNORE' for @SIGNALS;
+            $SIG{ALRM} = 'DEFAULT';
+            alarm 30;
             die "interrupted\n";
         };
     }

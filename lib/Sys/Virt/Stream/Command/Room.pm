@@ -15,17 +15,18 @@ use Sys::Virt::Stream::Command::Progress;
 use Sys::Virt::Stream::Command::Volume qw(capacity_of);
 use Time::HiRes ();
 
-our @EXPORT_OK = qw(room settle remove);
+our @EXPORT_OK = qw(room settle remove regrow);
 
 # The volume called $name, with room for the source at $offset; and its pool if it was made here.
-# `there` says that it may be there although it is to be made.
+# Where a transfer is gone on with, it may be there although it is to be made, and `part` says how much of the
+# source it has.
 sub room {
     my ($run, $conn, $name, $source, $offset, %with) = @_;
     my $create = $run->option('create');
     my ($volume, $pool, $called) = volume($conn, $name, pool => $run->option('pool'), missing => $create);
     return (_made($run, $pool, $called, $source, $offset), $pool) if !$volume;
-    die "there is a volume $name already, which --create does not overwrite\n" if $create && !$with{there};
-    _fit($run, $volume, $name, $source, $offset);
+    die "there is a volume $name already, which --create does not overwrite\n" if $create && !$with{part};
+    _fit($run, $volume, $name, $source, $offset, $with{part});
     return $volume;
 }
 
@@ -49,12 +50,13 @@ XML
 }
 
 sub _fit {
-    my ($run, $volume, $name, $source, $offset) = @_;
+    my ($run, $volume, $name, $source, $offset, $part) = @_;
     my $length = $source->length // return;
     my $needs = _is_raw($volume) ? $offset + $length : $source->image->{capacity};
     my $capacity = capacity_of($volume);
     return if $needs <= $capacity;
-    if ($run->option('resize')) {
+    # One that was cut off has left it too small (see regrow).
+    if ($run->option('resize') || $part && $capacity > $offset && $part->($volume) >= $capacity - $offset) {
         trying("cannot resize $name", sub { $volume->resize($needs) });
         return;
     }
@@ -78,6 +80,24 @@ sub settle {
         Time::HiRes::sleep(0.1);
     }
     return;
+}
+
+# Gives a volume its size again, if need be over another connection: libvirt cuts a file off at the end
+# of each hole that is uploaded. A daemon may still be at what was cut off.
+sub regrow {
+    my ($uri, $volume, $capacity) = @_;
+    for (1 .. 20) {
+        return 1 if eval { _regrown($volume, $capacity) };
+        $volume = eval { connection($uri)->get_storage_volume_by_key($volume->get_key) } // return 0;
+        Time::HiRes::sleep(0.1);
+    }
+    return 0;
+}
+
+sub _regrown {
+    my ($volume, $capacity) = @_;
+    $volume->resize($capacity) if capacity_of($volume) < $capacity;
+    return 1;
 }
 
 # Removes a volume that was made in vain, if need be over another connection.

@@ -15,12 +15,13 @@ use warnings;
 our $VERSION = '0.2.0';
 
 use Exporter 'import';
+use List::Util qw(max);
 use Sys::Virt::Stream::Command::Compare qw(common stream_reader);
-use Sys::Virt::Stream::Command::Failure qw(trying attempt);
+use Sys::Virt::Stream::Command::Failure qw(trying attempt reason);
 use Sys::Virt::Stream::Command::Objects qw(connection);
 use Sys::Virt::Stream::Command::Report qw(watched);
 use Sys::Virt::Stream::Command::Retry qw(persistently keeps);
-use Sys::Virt::Stream::Command::Room qw(room settle remove);
+use Sys::Virt::Stream::Command::Room qw(room settle remove regrow);
 use Sys::Virt::Stream::Command::Volume qw(opened capacity_of is_empty digest_of);
 
 our @EXPORT_OK = qw(send_to);
@@ -29,22 +30,28 @@ our @EXPORT_OK = qw(send_to);
 sub send_to {
     my ($run, $what, $source, $uri, $name) = @_;
     my $offset = $run->size('offset') // 0;
-    my ($made, $pool, $digest);
+    my ($made, $pool, $digest, $volume, $capacity);
     my $done = eval {
         $digest = persistently($run, sub {
             my ($again) = @_;
             my $conn = connection($uri);
             $source->begin;
             $run->catch_signals;    # before there is a volume that was made in vain
-            my ($volume, $new) = room($run, $conn, $name, $source, $offset, there => $again);
+            my $there;
+            my $part = $again && sub { $there //= _there($source, $conn, $_[0], $offset) };
+            ($volume, my $new) = room($run, $conn, $name, $source, $offset, part => $part);
             ($made, $pool) = ($volume, $new) if $new;
-            return _sent($run, $what, $source, $conn, $volume, $name, $offset, $again && !$new);
+            $capacity = max($capacity // 0, capacity_of($volume));
+            return _sent($run, $what, $source, $conn, $volume, $name, $offset, $part && !$new ? $part->($volume) : 0);
         });
         1;
     };
     my $error = $@;
-    remove($uri, $pool, $made) if !$done && $made && !keeps($run);
+    my $stays = !$made || $done || keeps($run) || eval { remove($uri, $pool, $made); 1 };
+    die reason($error) . "; $@" unless $stays;
+    my $has_size = !$capacity || !$done && $made && !keeps($run) || regrow($uri, $volume, $capacity);
     die $error unless $done;
+    die "cannot give $name its size again\n" unless $has_size;
     settle($pool) if $pool;
     $run->show_digest($digest, $source->name);
     return;
@@ -52,15 +59,13 @@ sub send_to {
 
 # Returns the digest, if one is asked for.
 sub _sent {
-    my ($run, $what, $source, $conn, $volume, $name, $offset, $again) = @_;
+    my ($run, $what, $source, $conn, $volume, $name, $offset, $at) = @_;
     my $length = $source->length;
-    my $at = $again ? _there($source, $conn, $volume, $offset) : 0;
     $run->note("$at bytes are there already") if $at;
-    my $capacity = capacity_of($volume);
     # A hole leaves what the volume has there, so holes are sent only where it has nothing.
     my $sparse = $run->option('sparse') // (is_empty($conn, $volume, $offset + $at) ? undef : 0);
     # If the source's length is not known, the volume must not grow.
-    my $most = defined $length ? 0 : $capacity - $offset;
+    my $most = defined $length ? 0 : capacity_of($volume) - $offset;
     die "there is no room in $name behind $offset bytes\n" if $most < 0 || !defined $length && $most == 0;
     my $checks = $run->option('verify') || $run->option('digest');
     my $sent = { bytes => 0 };
@@ -73,7 +78,6 @@ sub _sent {
                     detect_zeroes => $sparse && $run->option('detect-zeroes'));
             });
         });
-        _restore($volume, $capacity) if $sparse;
     }
     _verify($conn, $volume, $name, $offset + $at, $sent) if $run->option('verify') && $sent->{bytes};
     return unless $run->option('digest');
@@ -98,15 +102,6 @@ sub _verify {
     my ($conn, $volume, $name, $offset, $sent) = @_;
     my $found = digest_of($conn, $volume, $offset, $sent->{bytes});
     die "$name does not hold what was sent: its digest is $found, not $sent->{digest}\n" if $found ne $sent->{digest};
-    return;
-}
-
-# libvirt cuts a file off at the end of each hole that is uploaded.
-sub _restore {
-    my ($volume, $capacity) = @_;
-    trying('cannot give ' . $volume->get_name . ' its size again', sub {
-        $volume->resize($capacity) if capacity_of($volume) < $capacity;
-    });
     return;
 }
 
