@@ -20,10 +20,10 @@ sub lines {
     my @lines = (
         sprintf('Loops, whole files and calls of 64 KiB and more take %.2f to %.2f times the instructions'
             . ' of a C program; a `recv` of 1 KiB takes %.2f, a `send` %.2f.', $least, $most, @small),
-        sprintf('With a signal handler set, they take %.2f to %.2f times the time of the C binding;'
+        sprintf('With a signal handler set, calls, loops and aborts take %.2f to %.2f times as long as with the C binding;'
             . ' a handler runs %.1f ms after its signal.', $fast, $slow, 1000 * $habits->{median}),
         sprintf('Over a handle, a million lines take %.2f times the CPU of a loop by hand%s, and printing them'
-            . ' %.2f times; what writes to a file takes %.2f to %.2f times as much.', $over{'lines hand'},
+            . ' %.2f times; Storable, JSON, CSV and gzip take %.2f to %.2f times what they take over a file.', $over{'lines hand'},
             exists $over{'lines pipe'} ? sprintf(' (%.2f of a pipe from virsh)', $over{'lines pipe'}) : '',
             $over{'print hand'}, $good, $bad),
     );
