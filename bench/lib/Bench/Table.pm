@@ -47,8 +47,14 @@ sub ratio {
     my @each = map { $base->[$_]{$field} ? $runs->[$_]{$field} / $base->[$_]{$field} : () }
         0 .. $#$runs;
     return '' if !@each;
+    return $runs == $base ? sprintf('%.2f', $each[0]) : spread(@each);
+}
+
+# The median of some ratios, with the least and the most.
+sub spread {
+    my (@each) = @_;
     my @sorted = sort { $a <=> $b } @each;
-    return sprintf '%.2f', $each[0] if @each == 1 || $runs == $base;
+    return sprintf '%.2f', $each[0] if @each == 1;
     return sprintf '%.2f (%.2f-%.2f)', median(@each), @sorted[0, -1];
 }
 
@@ -143,7 +149,7 @@ sub about {
         . "the least of $opt->{repeat}, or (calls of 1 KiB) the median of some layouts of the heap, least-most"
         if $opt->{count};
     push @lines, "CPU, wall and peak: whole processes, $opt->{size} MiB (recv of 1 KiB a quarter, send of "
-        . "1 KiB a sixteenth), volumes $kept; median of $opt->{rounds}, ratios within a round (least-most)"
+        . "1 KiB a sixteenth, other calls a half), volumes $kept; median of $opt->{rounds}, ratios within a round (least-most)"
         if $opt->{time};
     return join '', map { "- $_\n" } @lines;
 }
@@ -169,12 +175,14 @@ sub markdown {
     return join '', $line->(@{ $rows[0] }), $rule, map { $line->(@$_) } @rows[1 .. $#rows];
 }
 
-# Into the place that the README keeps for it.
+# Into the places that the README keeps for them.
 sub into {
-    my ($file, $text) = @_;
+    my ($file, %text) = @_;
     my $readme = Bench::Clients::slurp($file);
-    $readme =~ s/(<!-- run -->\n).*?(<!-- end of run -->)/$1\n$text\n$2/s
-        or die "$file has no place for a result\n";
+    for my $place (keys %text) {
+        $readme =~ s/(<!-- $place -->\n).*?(<!-- end of $place -->)/$1\n$text{$place}\n$2/s
+            or die "$file has no place for a $place\n";
+    }
     open my $out, '>:raw', $file or die "$file: $!\n";
     print {$out} $readme;
     close $out or die "$file: $!\n";

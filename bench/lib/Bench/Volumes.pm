@@ -63,6 +63,7 @@ sub lines {
 }
 
 sub uri { return $_[0]{daemon}->uri }
+sub pid { return $_[0]{daemon}->pid }
 
 sub one_processor { return Bench::Clients::one_processor($_[0]{daemon}->pid, $_[1]) }
 
