@@ -15,7 +15,7 @@ const ROOM: libc::c_int = 256 << 10;
 pub struct End {
     socket: ManuallyDrop<UnixStream>,
     /// The program's descriptor, and the number of the socket that it was.
-    theirs: (RawFd, Option<u64>),
+    theirs: (RawFd, Option<libc::ino_t>),
     process: Process,
 }
 
@@ -163,12 +163,12 @@ impl Drop for End {
     }
 }
 
-fn inode(fd: RawFd) -> Option<u64> {
+fn inode(fd: RawFd) -> Option<libc::ino_t> {
     let mut about = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: room for the answer; a wrong descriptor is an error.
     match unsafe { libc::fstat(fd, about.as_mut_ptr()) } {
         // SAFETY: filled, as the answer says.
-        0 => Some(unsafe { about.assume_init() }.st_ino as u64),
+        0 => Some(unsafe { about.assume_init() }.st_ino),
         _ => None,
     }
 }

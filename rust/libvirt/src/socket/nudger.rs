@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONG_PAUSE: u32 = 5;
 
 /// The first libvirt that loses no call.
-const MENDED: u64 = 10_001_000;
+const MENDED: std::os::raw::c_ulong = 10_001_000;
 
 /// How many calls are under way that end a stream.
 static ENDS: AtomicUsize = AtomicUsize::new(0);
@@ -40,7 +40,7 @@ pub(crate) fn is_needed() -> bool {
     let mut version = 0;
     // SAFETY: room for the number; it asks for nothing else.
     let known = unsafe { sys::virGetVersion(&mut version, std::ptr::null(), std::ptr::null_mut()) };
-    known < 0 || u64::from(version) < MENDED
+    known < 0 || version < MENDED
 }
 
 /// Two threads run it: a nudge may itself be lost, just after another call woke the waiter.
