@@ -13,6 +13,7 @@ use StreamTest ();
 #   watch($handle, 'r' or 'w', $code)  calls $code when the handle is ready; returns what
 #                                      ends that
 #   run                                returns once stop was called
+# In the place of watch there may be read and write, as they are made of watch below.
 my %LOOP = (
     select => [undef, sub {
         my %set = map { $_ => IO::Select->new } qw(r w);
@@ -123,26 +124,43 @@ my %LOOP = (
             stop => sub { },    # the last handle's end is the session's
         };
     }],
+    # It tells of no handle that is ready, but reads and writes by itself.
     'Future::IO' => ['Future::IO', sub {
-        my (@under_way, $over);
+        # Its own implementation knows one handle at a time before 0.15.
+        eval { require Future::IO::Impl::IOAsync };
+        my (@under_way, $stopped);
+        my $go_on = sub {
+            my ($next) = @_;
+            my $again; $again = sub {
+                my $future = $next->() or return;
+                push @under_way, $future->on_done(sub { $again->() });
+            };
+            $again->();
+        };
         return {
-            watch => sub {
-                my ($handle, $way, $code) = @_;
+            read => sub {
+                my ($handle, $code) = @_;
                 my $ended;
-                my $ready = Future::IO->can('poll')
-                    ? sub { Future::IO->poll($handle, $way eq 'r' ? 1 : 4) }
-                    : sub { my $method = "ready_for_" . ($way eq 'r' ? 'read' : 'write'); Future::IO->$method($handle) };
-                my $again; $again = sub {
-                    return if $ended || $over;
-                    push @under_way, $ready->()->on_done(sub { $code->() unless $ended; $again->() });
-                };
-                $again->();
-                return sub { $ended = 1 };
+                $go_on->(sub {
+                    return if $ended;
+                    return Future::IO->sysread($handle, 65536)->on_done(sub { $ended = $code->($_[0] // '') });
+                });
+            },
+            write => sub {
+                my ($handle, $bytes, $code) = @_;
+                my $at = 0;
+                $go_on->(sub {
+                    return $code->($at) && undef if $at == length $bytes;
+                    return Future::IO->syswrite($handle, substr $bytes, $at, 65536)->on_done(sub { $at += $_[0] });
+                });
             },
             run => sub {
-                until ($over) { @under_way = grep { !$_->is_ready } @under_way; Future->wait_any(@under_way)->await }
+                until ($stopped) {
+                    @under_way = grep { !$_->is_ready } @under_way;
+                    Future->needs_any(map { $_->without_cancel } @under_way)->await;
+                }
             },
-            stop => sub { $over = 1 },
+            stop => sub { $stopped = 1 },
         };
     }],
     # The last two are loops of libvirt's, and move the data as well.
@@ -176,6 +194,32 @@ sub names { return sort keys %LOOP }
 
 sub module { return $LOOP{ $_[0] }[0] }
 
+# Calls $code with each piece, and '' at the end, until it returns true.
+sub _read {
+    my ($loop, $socket, $code) = @_;
+    my $end; $end = $loop->{watch}->($socket, r => sub {
+        my $count = sysread $socket, my $data, 65536;
+        return if !defined $count && $!{EAGAIN};
+        $code->($count ? $data : '') and $end->();
+    });
+    return;
+}
+
+# Calls $code with how many bytes have been written, when no more can be.
+sub _write {
+    my ($loop, $socket, $bytes, $code) = @_;
+    my $at = 0;
+    my $end; $end = $loop->{watch}->($socket, w => sub {
+        my $count = syswrite $socket, $bytes, 65536, $at;
+        return if !defined $count && $!{EAGAIN};
+        $at += $count // 0;
+        return if $count && $at < length $bytes;
+        $end->();
+        $code->($at);
+    });
+    return;
+}
+
 # The program. Prints what it has seen.
 sub run {
     my ($name, $uri, $guest, $size) = @_;
@@ -196,57 +240,47 @@ sub run {
         $loop->{stop}->() if --$left == 0;
     };
 
-    {    # a download, to its end
-        my $st = $conn->new_stream;
-        $pool->get_volume_by_name('down')->download($st, 0, 0);
+    my $read  = $loop->{read}  || sub { _read($loop, @_) };
+    my $write = $loop->{write} || sub { _write($loop, @_) };
+    my $begin = sub {
+        my ($st) = @_;
+        $left++;
         my $socket = $st->socket;
         $socket->blocking(0);
-        my $got = '';
-        $left++;
-        my $end; $end = $loop->{watch}->($socket, r => sub {
-            my $count = sysread $socket, $got, 65536, length $got;
-            return if !defined $count && $!{EAGAIN};
-            return if $count;
-            $end->();
-            $st->finish;
-            $ended->(down => defined $count && $got eq $content ? 'same' : 'differs');
-        });
-    }
-    {    # an upload
-        my $st = $conn->new_stream;
-        $pool->get_volume_by_name('up')->upload($st, 0, 0);
-        my $socket = $st->socket;
-        $socket->blocking(0);
-        my $sent = 0;
-        $left++;
-        my $end; $end = $loop->{watch}->($socket, w => sub {
-            my $count = syswrite $socket, $content, 65536, $sent;
-            return if !defined $count && $!{EAGAIN};
-            $sent += $count // 0;
-            return if $count && $sent < $size;
-            $end->();
-            shutdown $socket, 1;
-            $st->finish;
-            $ended->(up => $sent);
-        });
-    }
-    if ($guest) {    # a console: a guest that sends back what it gets
-        my $st = $conn->new_stream;
-        $conn->get_domain_by_name($guest)->open_console($st, undef, 0);
-        my $socket = $st->socket;
-        $socket->blocking(0);
-        syswrite $socket, "hello, guest\n";
-        my $said = '';
-        $left++;
-        my $end; $end = $loop->{watch}->($socket, r => sub {
-            my $count = sysread $socket, $said, 65536, length $said;
-            return if !defined $count && $!{EAGAIN};
-            return if $count && $said !~ /guest\n/;    # the first byte wakes it
-            $end->();
-            $st->finish;
-            $ended->(console => $count ? 'answered' : 'ended');
-        });
-    }
+        return $socket;
+    };
+
+    $pool->get_volume_by_name('down')->download(my $down = $conn->new_stream, 0, 0);
+    my $from = $begin->($down);
+    my $got = '';
+    $read->($from, sub {
+        $got .= $_[0];
+        return 0 if length $_[0];
+        $down->finish;
+        $ended->(down => $got eq $content ? 'same' : 'differs');
+        return 1;
+    });
+
+    $pool->get_volume_by_name('up')->upload(my $up = $conn->new_stream, 0, 0);
+    my $to = $begin->($up);
+    $write->($to, $content, sub {
+        shutdown $to, 1;
+        $up->finish;
+        $ended->(up => $_[0]);
+    });
+
+    # A guest that sends back what it gets.
+    $conn->get_domain_by_name($guest)->open_console(my $st = $conn->new_stream, undef, 0);
+    my $console = $begin->($st);
+    my $said = '';
+    $write->($console, "hello, guest\n", sub { });
+    $read->($console, sub {
+        $said .= $_[0];
+        return 0 if length $_[0] && $said !~ /guest\n/;    # the first byte wakes it
+        $st->finish;
+        $ended->(console => length $_[0] ? 'answered' : 'ended');
+        return 1;
+    });
     $loop->{run}->();
     print join(' ', map { "$_=$seen{$_}" } sort keys %seen), "\n";
     return;
