@@ -12,6 +12,9 @@ use Sys::Virt::Event ();
 
 our @ISA = (eval { require Sys::Virt::EventImpl; 1 }) ? 'Sys::Virt::EventImpl' : 'Sys::Virt::Event';
 
+# libvirt closes its descriptors by itself.
+my @kept;
+
 # Each has: watch a descriptor (to read, to write, code), which returns what ends that;
 # wait (seconds, code), the same for a timer, once; a turn.
 my %KIND = (
@@ -47,7 +50,7 @@ my %KIND = (
             watch => sub {
                 my ($fd, $read, $write, $code) = @_;
                 open my $handle, '+<&=', $fd or die "descriptor $fd: $!";
-                push our @kept, $handle;    # what closes is libvirt's to close
+                push @kept, $handle;
                 $loop->watch_io(handle => $handle, ($read ? (on_read_ready => $code) : ()), ($write ? (on_write_ready => $code) : ()));
                 return sub { $loop->unwatch_io(handle => $handle, ($read ? (on_read_ready => 1) : ()), ($write ? (on_write_ready => 1) : ())) };
             },
@@ -64,7 +67,7 @@ my %KIND = (
             watch => sub {
                 my ($fd, $read, $write, $code) = @_;
                 open my $handle, '+<&=', $fd or die "descriptor $fd: $!";
-                push our @held, $handle;
+                push @kept, $handle;
                 $reactor->io($handle => sub { $code->() })->watch($handle, $read, $write);
                 return sub { $reactor->remove($handle) };
             },
@@ -92,7 +95,7 @@ my %KIND = (
             watch => sub {
                 my ($fd, $read, $write, $code) = @_;
                 open my $handle, '+<&=', $fd or die "descriptor $fd: $!";
-                push our @polled, $handle;
+                push @kept, $handle;
                 $jobs{$fd} = $code;
                 POE::Kernel->call(company => watch => $handle, $read, $write);
                 return sub { POE::Kernel->call(company => watch => $handle, 0, 0); delete $jobs{$fd} };
