@@ -39,6 +39,11 @@ lacking() {
         linkable perl || echo libperl-dev
         has_module Module::CPANTS::Analyse || echo libmodule-cpants-analyse-perl
         has_module Test::CPAN::Changes || echo libcpan-changes-perl
+        # The other transports.
+        has openssl || echo openssl
+        has sshd || echo openssh-server
+        has ssh || echo openssh-client
+        has nc || echo netcat-openbsd
     fi
     [ "$1" = test ] || return 0
     has libvirtd || echo libvirt-daemon libvirt-daemon-system

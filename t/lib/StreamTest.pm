@@ -35,7 +35,7 @@ my %PART = (
         fedora => 'perl-Sys-Virt',
     },
     'libvirtd' => {
-        there  => sub { find_program('libvirtd') },
+        there  => sub { require StreamTest::Daemon; find_program(StreamTest::Daemon::program()) },
         debian => 'libvirt-daemon libvirt-daemon-system',
         fedora => 'libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-driver-storage-core',
     },

@@ -15,9 +15,11 @@ use StreamTest::Daemon ();
 sub start {
     my ($class) = @_;
     my $self = bless { tcp => free_port(), tls => free_port(), ssh => free_port() }, $class;
+    $self->{no_tcp} = $self->{no_tls} = 'it does not listen' if StreamTest::Daemon->program ne 'libvirtd';
     $self->{daemon} = StreamTest::Daemon->start(
-        arguments => ['--listen'],
-        set_up    => sub { $self->{dir} = $_[0]->dir; return $self->listening($_[0]) },
+        # Of the modular daemons, virtproxyd would listen.
+        arguments => [$self->{no_tcp} ? () : '--listen'],
+        set_up    => sub { $self->{dir} = $_[0]->dir; return $self->{no_tcp} ? '' : $self->listening($_[0]) },
     );
     $self->run_sshd;
     return $self;
@@ -33,7 +35,7 @@ sub ways {
     my $ssh = "qemu+ssh://$user\@127.0.0.1:$self->{ssh}/session?command=$dir/ssh/ssh&socket=" . $daemon->socket;
     return (
         unix => { uri => $daemon->uri },
-        tcp  => { uri => "qemu+tcp://127.0.0.1:$self->{tcp}/session" },
+        tcp  => $self->{no_tcp} ? { missing => $self->{no_tcp} } : { uri => "qemu+tcp://127.0.0.1:$self->{tcp}/session" },
         tls  => $self->{no_tls} ? { missing => $self->{no_tls} } : { uri => $tls, refused => "${tls}2" },
         ssh  => $self->{no_ssh} ? { missing => $self->{no_ssh} } : { uri => $ssh },
     );

@@ -29,6 +29,11 @@ sub short_tmpdir {
 
 my @running;
 
+# With SYS_VIRT_STREAM_TEST_MODULAR=1, virtqemud takes libvirtd's place. What it leaves to daemons
+# of their own comes before it.
+my @PROGRAMS = $ENV{SYS_VIRT_STREAM_TEST_MODULAR} ? qw(virtstoraged virtqemud) : 'libvirtd';
+sub program { return $PROGRAMS[-1] }
+
 # Options: set_up (called with the daemon before it runs; what it returns goes into its
 # configuration), arguments (of libvirtd).
 sub start {
@@ -76,8 +81,21 @@ sub own {
 
 sub launch {
     my ($self) = @_;
+    # Those beside it stay when it is stopped, and are swept away at the end.
+    $self->{beside} ||= [map { $self->run($_) } @PROGRAMS[0 .. $#PROGRAMS - 1]];
+    $self->{pid} = $self->run(program());
+    my $up = StreamTest::within(120, sub {
+        $self->reap and die $self->report(program() . " ended with $self->{wait}");
+        IO::Socket::UNIX->new(Peer => $self->socket);
+    });
+    $up or die $self->report(program() . ' opened no socket');
+    return;
+}
+
+sub run {
+    my ($self, $name) = @_;
     my $dir = $self->{dir};
-    my $program = StreamTest::find_program('libvirtd');
+    my $program = StreamTest::find_program($name) // die "$name is missing\n";
     my $pid = fork // die "cannot fork: $!";
     if (!$pid) {
         eval {
@@ -101,19 +119,13 @@ sub launch {
             }
             exec { $program } $program, '--config', "$dir/libvirtd.conf", @{ $self->{arguments} };
         };
-        print STDERR "cannot run libvirtd: $@ $!\n";
+        print STDERR "cannot run $name: $@ $!\n";
         POSIX::_exit(127);
     }
-    $self->{pid} = $pid;
     open my $pids, '>>', "$dir/pids" or die "$dir/pids: $!";
     print {$pids} "$pid\n";
     close $pids;
-    my $up = StreamTest::within(120, sub {
-        $self->reap and die $self->report("libvirtd ended with $self->{wait}");
-        IO::Socket::UNIX->new(Peer => $self->socket);
-    });
-    $up or die $self->report('libvirtd opened no socket');
-    return;
+    return $pid;
 }
 
 # What it said, for a test that could not go on.
@@ -126,7 +138,7 @@ sub report {
 
 sub dir      { return $_[0]{dir} }
 sub pid      { return $_[0]{pid} }
-sub socket   { return "$_[0]{dir}/r/libvirt/libvirt-sock" }
+sub socket   { return "$_[0]{dir}/r/libvirt/" . (program() eq 'libvirtd' ? 'libvirt' : program()) . '-sock' }
 sub uri      { return 'qemu+unix:///session?socket=' . ($_[1] // $_[0]->socket) }
 sub test_uri { return 'test+unix:///default?socket=' . ($_[1] // $_[0]->socket) }
 
@@ -384,7 +396,7 @@ END {
         delete @$running{qw(pool conn)};
         sweep($running->{dir});
         CORE::kill('KILL', $running->{guard});
-        waitpid $_, 0 for grep { $_ } @$running{qw(pid guard)};
+        waitpid $_, 0 for grep { $_ } @$running{qw(pid guard)}, @{ $running->{beside} || [] };
     }
 }
 
