@@ -31,7 +31,7 @@ ok $needs->requirements_for('runtime', 'recommends')->as_string_hash->{'Sys::Vir
 is_deeply [$meta->authors], ['The Sys-Virt-Stream project'], 'the author is the project';
 
 # What the code names, it can count on. The rest of Sys::Virt is recommended; threads, and the modules
-# of t/64, are looked for.
+# of t/26 and t/64, are looked for.
 for (
     ['configure', 'Makefile.PL', 'inc/Needs.pm'],
     ['build', files('inc', qr/\.pl$/)],
@@ -87,7 +87,7 @@ done_testing;
 sub used {
     my ($file) = @_;
     my ($code) = split /^__END__$/m, join '', lines($file);
-    return grep { !/^(?:Sys::Virt|StreamTest|Needs|Other|strict|warnings|threads|Scope::Upper|Return::MultiLevel)\b/ }
+    return grep { !/^(?:Sys::Virt|StreamTest|Needs|Other|strict|warnings|threads|Mojo|Scope::Upper|Return::MultiLevel)\b/ }
         $code =~ /^\s*(?:use|require)\s+([A-Za-z]\w*(?:::\w+)*)\b/gm;
 }
 
