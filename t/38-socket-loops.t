@@ -30,4 +30,16 @@ PERL
     }
 }
 
+subtest 'a console whose input has ended' => sub {
+    my $conn = $daemon->conn;
+    $conn->get_domain_by_name($guest->get_name)->open_console(my $st = $conn->new_stream, undef, 0);
+    my $socket = $st->socket;
+    syswrite $socket, 'half';
+    shutdown $socket, 1;
+    my $said = '';
+    while ($said !~ /half/) { sysread $socket, $said, 100, length $said or last }
+    like $said, qr/half/, 'still says something';
+    is_deeply [$st->finish], [], 'and is finished';
+};
+
 done_testing;

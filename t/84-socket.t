@@ -103,6 +103,13 @@ subtest 'finish before all has been read' => sub {
     $st->finish;
     is read_all($socket), 'small', 'the rest is there';
     is sysread($socket, my $nothing, 1), 0, 'and its end';
+
+    $st = download($daemon->volume('small', undef, 'small'));
+    $socket = $st->socket;
+    IO::Select->new($socket)->can_read;
+    close $socket;
+    error_is(sub { $st->finish }, { code => 38, message => 'socket failed: Broken pipe' },
+        'a socket that is closed unread: finish fails');
 };
 
 subtest 'a hole arrives as zeroes' => sub {

@@ -549,7 +549,7 @@ If the program has registered an event loop (L<Sys::Virt::Event>, libvirt's own 
 loop moves the data, on its own thread. The program has to run it. A write to a stream that its
 daemon does not take waits in the loop.
 
-In any other program threads do it: four at most for all sockets of a connection, and
+In any other program threads do it: three at most for all sockets of a connection, and
 two more with libvirt before 10.1, which loses a call beside another one if nobody makes a third. They take no signals,
 and end with the last socket. This has three consequences. C<register_default> and C<register> of
 Sys::Virt::Event are refused once there was a socket, since libvirt takes one loop only: register the
