@@ -160,7 +160,7 @@ sub opened_by_daemon {
 
 sub web_console {
     plan skip_all => 'Mojolicious is missing' if missing('examples/web-console/web-console.pl');
-    require Mojo::UserAgent;
+    eval { require Mojo::UserAgent } or die $@;
     my $guest = $daemon->guest(paused => 1);
     my ($pid, $out) = begun('web-console/web-console', $daemon->uri, $guest->get_name);
     my ($origin, $token) = (<$out> // '') =~ m{\A(http://127\.0\.0\.1:[0-9]+)/#([0-9a-f]{32})\n\z} or return fail 'no address';
