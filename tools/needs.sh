@@ -54,6 +54,7 @@ lacking() {
     # What tests run beside, where none may skip.
     [ -n "${SYS_VIRT_STREAM_TEST_ALL:-}" ] || return 0
     has zsh || echo zsh
+    has zstd || echo zstd
     for module in AnyEvent Coro Devel::NYTProf EV Future::IO IO::Async Module::Refresh Mojolicious POE Return::MultiLevel Scope::Upper Test::MockModule; do
         has_module "$module" || echo "lib$module-perl" | sed 's/::/-/g' | tr '[:upper:]' '[:lower:]'
     done

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use IO::Select ();
+use POSIX ();
 use Test::More;
 use Time::HiRes ();
 use lib 't/lib', 'xt/lib';
@@ -153,6 +154,30 @@ subtest 'a reboot that ends the machine' => sub {
         ends($st, $exp, "round $round");
         ok within($PATIENCE, sub { !$guest->is_active }), 'the guest is off';
     }
+};
+
+# The small guests of t/, which send back what comes.
+subtest 'examples/console-log, 100 guests' => sub {
+    plan skip_all => 'IO::Async is missing: install libio-async-perl (Debian)' unless eval { require IO::Async };
+    $_->destroy for $daemon->conn->list_all_domains(Sys::Virt::Domain::LIST_ACTIVE());
+    my @guests = map { $daemon->guest(paused => 1) } 1 .. 100;
+    my %log = map { $_->get_name => scratch() . '/' . $_->get_name . '.serial0.log' } @guests;
+    my %tty = map { $_->get_name => $_->get_xml_description =~ m{<console [^>]*tty='([^']+)'} } @guests;
+    my $pid = fork // die "cannot fork: $!";
+    exec { $^X } $^X, (map { "-I$_" } grep { !ref } @INC), 'examples/console-log.pl', $daemon->uri, scratch() if !$pid;
+    my $opened = sub { my %is = map { (readlink // '') => 1 } glob '/proc/' . $daemon->pid . '/fd/*'; return \%is };
+    ok within($PATIENCE, sub { my $is = $opened->(); !grep { !$is->{$_} } values %tty }, 1), 'all consoles are open';
+    $_->resume for @guests;
+    for my $name (sort keys %tty) {
+        open my $tty, '>', $tty{$name} or die "$tty{$name}: $!";
+        syswrite $tty, "?$name" . 'x' x 1_000 . "\n";
+    }
+    my $whole = sub { grep { slurp($log{$_}) eq $daemon->guest_says . $_ . 'x' x 1_000 . "\n" } keys %log };
+    ok within($PATIENCE, sub { $whole->() == @guests }, 1), 'each log has what its guest says' or diag scalar $whole->();
+    diag join ', ', slurp("/proc/$pid/status") =~ /^(Threads:.*|VmRSS:.*)$/mg;
+    $_->destroy for @guests;
+    ok within($PATIENCE, sub { waitpid($pid, POSIX::WNOHANG()) == $pid }), 'it ends with the last guest' or kill KILL => $pid;
+    is $?, 0, '... well';
 };
 
 done_testing;

@@ -29,26 +29,13 @@ $guest->create;
 my $pid = open my $example, '-|', $^X, (map { "-I$_" } grep { !ref } @INC), 'examples/web-console/web-console.pl',
     $daemon->uri, $guest->get_name or die "the example: $!";
 chomp(my $address = <$example> // die 'the example says nothing');
-my ($origin, $token) = $address =~ m{\A(http://127\.0\.0\.1:[0-9]+)/#([0-9a-f]{32})\z} or die $address;
+my ($origin) = $address =~ m{\A(http://127\.0\.0\.1:[0-9]+)/} or die $address;
 
-subtest 'who is let in' => sub {
-    my %listens = map { $_ => 1 } map { (split)[3] } grep { /pid=$pid,/ } `ss -ltnpH 2>/dev/null`;
-    is_deeply [keys %listens], [$origin =~ s{http://}{}r], 'it listens on the loopback address only' if %listens;
-    my $try = sub {
-        my ($origin_said, $path) = @_;
-        my $agent = Mojo::UserAgent->new;
-        my $tx = $agent->build_websocket_tx("$origin$path" =~ s/^http/ws/r);
-        $tx->req->headers->origin($origin_said) if defined $origin_said;
-        $agent->start($tx => sub { $tx = $_[1]; Mojo::IOLoop->stop });
-        Mojo::IOLoop->start;
-        return $tx->is_websocket ? 'let in' : $tx->res->code;
-    };
-    is $try->($origin, '/console'), 403, 'no token';
-    is $try->($origin, '/console?token=' . $token =~ tr/0-9a-f/1-9a-f0/r), 403, 'another token';
-    is $try->(undef, "/console?token=$token"), 403, 'no origin';
-    is $try->($_, "/console?token=$token"), 403, $_ for 'http://localhost' . $origin =~ s/.*(?=:)//r, 'null', 'http://elsewhere.example';
-    is $try->($origin, "/console?token=$token"), 'let in', 'its own page';
-};
+my %listens = map { (split)[3] => 1 } grep { /pid=$pid,/ } `ss -ltnpH 2>/dev/null`;
+SKIP: {
+    skip 'ss does not say who listens', 1 unless %listens;
+    is_deeply [keys %listens], [$origin =~ s{http://}{}r], 'it listens on the loopback address only';
+}
 
 my $browser = Browser->start($daemon, $address, 900, 600);
 sub screen {

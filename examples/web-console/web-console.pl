@@ -30,18 +30,18 @@ get '/' => 'page';
 websocket '/console' => sub ($c) {
     return $c->render(text => "not this page\n", status => 403)
         if ($c->req->headers->origin // '') ne $origin || !secure_compare($c->param('token') // '', $token);
+    my $leave = sub ($why) {
+        $c->send({ binary => "\r\n[$why]\r\n" }, sub { $c->finish }) if $c->tx && !$c->tx->is_finished;
+    };
     my $st = $conn->new_stream;
-    return $c->finish(1011 => "$@") unless eval { $domain->open_console($st, undef, 0); 1 };
+    return $leave->($@) unless eval { $domain->open_console($st, undef, 0); 1 };
     my $console = Mojo::IOLoop::Stream->new($st->socket)->timeout(0);
     # No more is read of the guest until the browser has what was read.
     $console->on(read => sub ($console, $bytes) {
         $console->stop;
         $c->send({ binary => $bytes }, sub { $console->start });
     });
-    $console->on(close => sub {
-        my $error = eval { $st->finish; 1 } ? 'the console has ended' : "$@";
-        $c->finish(1000 => substr $error, 0, 100) if $c->tx && !$c->tx->is_finished;
-    });
+    $console->on(close => sub { $leave->(eval { $st->finish; 1 } ? 'the console has ended' : $@) });
     $c->on(binary => sub ($c, $bytes) { $console->write($bytes) });
     $c->on(finish => sub {
         $console->unsubscribe('close')->close;
@@ -78,7 +78,7 @@ __DATA__
   socket.binaryType = 'arraybuffer';
   const text = new TextDecoder();
   socket.onmessage = message => terminal.write(text.decode(message.data, {stream: true}));
-  socket.onclose = end => terminal.write(`\r\n[${end.reason || 'no connection'}]\r\n`);
+  socket.onclose = () => terminal.write('\r\n[closed]\r\n');
   terminal.on('data', typed => socket.send(new TextEncoder().encode(typed)));
   terminal.focus();
 </script>
