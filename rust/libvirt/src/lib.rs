@@ -30,7 +30,7 @@ pub use identity::Connection;
 pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK, MANY};
-pub use under_way::{is_under_way, is_under_way_on};
+pub use under_way::{calls_end_soon, calls_end_soon_on};
 
 pub use watch::{on_watch, Watch};
 

@@ -145,6 +145,22 @@ fn nothing_is_left_to_a_thread_of_another_connection() {
 }
 
 #[test]
+fn a_call_is_under_way_until_its_thread_has_returned() {
+    let (st, other) = (stream(), stream());
+    let on = |st: &Stream| calls_end_soon_on(st.connection().unwrap() as isize);
+    let (stop, stopped) = mpsc::channel::<()>();
+    let limit = Some(Duration::from_millis(1));
+    let work = move |_: &Stream| assert!(stopped.recv().is_err());
+    let left = st.aside(work, limit, || true, &mut Deaf).unwrap();
+    assert_eq!(left, Outcome::Unanswered);
+    assert!(!calls_end_soon() && !st.calls_end_soon() && !on(&st));
+    assert!(other.calls_end_soon() && on(&other));
+    drop(stop);
+    while !calls_end_soon() {}
+    assert!(st.calls_end_soon() && on(&st));
+}
+
+#[test]
 fn nudges_come_while_they_live() {
     let st = stream();
     let nudges = Nudges::start(&st);

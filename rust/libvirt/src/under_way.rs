@@ -5,6 +5,10 @@ use crate::Stream;
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// A stream for another thread's call, which counts as under way as long as this lives.
 pub(crate) struct Theirs {
@@ -39,6 +43,7 @@ thread_local! {
     static CALLS: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Whether another thread is in such a call.
 fn any(is_meant: impl Fn(&Call) -> bool) -> bool {
     let found = CALLS.try_with(|calls| {
         let calls = calls.borrow();
@@ -50,24 +55,36 @@ fn any(is_meant: impl Fn(&Call) -> bool) -> bool {
     found.unwrap_or(false)
 }
 
-/// Whether another thread is in a call for this one.
-pub fn is_under_way() -> bool {
-    any(|_| true)
+/// Waits a moment for calls to end, such as a nudge that is no longer needed. Whether they
+/// have ended.
+fn end_soon(is_meant: impl Fn(&Call) -> bool) -> bool {
+    let until = Instant::now() + MOMENT;
+    while any(&is_meant) {
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
 }
 
-/// Whether another thread is in a call for this one on the connection at `address`, as far
-/// as is known.
-pub fn is_under_way_on(address: isize) -> bool {
-    any(|call| {
-        call.connection
-            .map_or(true, |connection| connection == address as usize)
+/// Whether other threads are in no call for this one, or in none in a moment.
+pub fn calls_end_soon() -> bool {
+    end_soon(|_| true)
+}
+
+/// The same of calls on the connection at `address`, as far as is known.
+pub fn calls_end_soon_on(address: isize) -> bool {
+    end_soon(|call| {
+        let connection = call.connection;
+        connection.map_or(true, |connection| connection == address as usize)
     })
 }
 
 impl Stream {
-    /// Whether another thread is in a call on this stream for this one.
-    pub fn is_under_way(&self) -> bool {
-        any(|call| call.stream == self.raw() as usize)
+    /// The same of calls on this stream.
+    pub fn calls_end_soon(&self) -> bool {
+        end_soon(|call| call.stream == self.raw() as usize)
     }
 
     pub(crate) fn for_another_thread(&self) -> Theirs {

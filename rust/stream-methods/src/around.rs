@@ -124,14 +124,12 @@ fn opens(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     if let Some(stream) = args.optional(1) {
         let object = Object::of(perl, stream)?;
         if let Some(state) = object.and_then(|object| recognise(perl, &object)) {
-            if state.phase().is_open() && !state.stream.is_under_way() {
+            let why = "an earlier call on the stream is under way";
+            refuse(perl, !state.stream.calls_end_soon(), why)?;
+            if state.phase().is_open() {
                 perl.lend(|| state.abandon())?;
+                refuse(perl, !state.stream.calls_end_soon(), why)?;
             }
-            refuse(
-                perl,
-                state.stream.is_under_way(),
-                "an earlier call on the stream is under way",
-            )?;
         }
     }
     Ok(Answer::Empty)
@@ -172,7 +170,7 @@ fn registers_close_callback(perl: &mut Perl, args: Args<'_>) -> Result<Answer, E
         if let Some(object) = Object::of(perl, conn)? {
             let why = "a stream's call is under way on the connection: the close callback can be \
                 registered when that has ended";
-            refuse(perl, libvirt::is_under_way_on(object.slot()), why)?;
+            refuse(perl, !libvirt::calls_end_soon_on(object.slot()), why)?;
         }
     }
     reentrant::set();
@@ -190,7 +188,7 @@ fn registers_loop(perl: &mut Perl, _: Args<'_>) -> Result<Answer, Error> {
 fn registers_loop_in_perl(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     registers_loop(perl, args)?;
     let why = "a stream's call is under way: the event loop can be registered when that has ended";
-    refuse(perl, libvirt::is_under_way(), why)?;
+    refuse(perl, !libvirt::calls_end_soon(), why)?;
     reentrant::set();
     Ok(Answer::Empty)
 }
