@@ -93,7 +93,7 @@ EOP
 );
 my $name = $daemon->guest(paused => 1)->get_name;
 for my $what (sort keys %program) {
-    ok_perl("$HEAD$program{$what}[0]", $program{$what}[1], $what, deadline => 60,
+    ok_perl("$HEAD$program{$what}[0]", $program{$what}[1], $what,
         args => [$daemon->uri, $daemon->pool_dir, $daemon->pid, $name]);
     $daemon->kill;
     $daemon->launch;
