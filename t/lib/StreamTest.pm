@@ -189,8 +189,9 @@ sub run_perl {
         POSIX::_exit(127);
     }
 
-    my $hang = !within($opt{deadline} || 240,
-        sub { waitpid($pid, POSIX::WNOHANG()) == $pid });
+    # valgrind is some twenty times slower.
+    my $limit = ($opt{deadline} || 240) * ($ENV{SYS_VIRT_STREAM_TEST_VALGRIND} ? 20 : 1);
+    my $hang = !within($limit, sub { waitpid($pid, POSIX::WNOHANG()) == $pid });
     my $wait = $?;
     if ($hang) {
         kill 'KILL', -$pid;
