@@ -56,8 +56,13 @@ my %KIND = (
     'Sub::Uplevel' => sub { require Sub::Uplevel; wrap(undef, sub { package main; my $next = shift; return Sub::Uplevel::uplevel(1, $next, @_) }) },
     'Contextual::Return' => sub { require Contextual::Return; wrap(sub { return }) },
     'Syntax::Keyword::Try' => sub {
-        eval q{ use Syntax::Keyword::Try; wrap(undef, sub { package main; my $next = shift; try { return $next->(@_) } catch ($error) { die $error } }); 1 }
-            or die $@;
+        # Its first versions return undef for an empty list out of a try.
+        eval q{ use Syntax::Keyword::Try; wrap(undef, sub {
+            package main;
+            my ($next, $list, @got) = (shift, wantarray);
+            try { $list ? (@got = $next->(@_)) : ($got[0] = $next->(@_)) } catch ($error) { die $error }
+            return $list ? @got : $got[0];
+        }); 1 } or die $@;
     },
     'Guard' => sub { require Guard; wrap(undef, sub { package main; my $next = shift; Guard::scope_guard(sub { }); return $next->(@_) }) },
 );
