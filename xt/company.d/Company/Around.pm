@@ -81,7 +81,7 @@ sub wrap {
 sub import {
     my ($class, $kind) = @_;
     return if Company::is_guard();
-    local $^W = 0;    # some of them warn of prototypes that they take away
+    local $SIG{__WARN__} = sub { };    # some of them warn of prototypes that they take away
     ($KIND{$kind} || die "no kind $kind")->();
     return;
 }
