@@ -63,7 +63,7 @@ for my $call (sort keys %blocked) {
         my ($throw, $is) = @{ $throws{$what} };
         my $st = console();
         local $SIG{USR1} = $throw;
-        my $timer = signals(USR1 => 0.2);
+        my $timer = signals(USR1 => 1);    # when the call waits, also on a machine that is busy
         my $error = error_of(sub { $blocked{$call}->($st) });
         ok $is->($error), "$call: $what comes out" or diag explain $error;
         ok error_of(sub { $st->recv(my $data, 10); }), 'the stream is over';

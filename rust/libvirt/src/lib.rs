@@ -31,7 +31,6 @@ pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK, MANY};
 pub use under_way::{calls_end_soon, calls_end_soon_on};
-
 pub use watch::{on_watch, Watch};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
