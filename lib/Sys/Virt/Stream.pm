@@ -503,7 +503,7 @@ Only this module has this method.
 
 =back
 
-The stream must be open and must block. It has one socket at a time, and while it has one, every
+Sockets need Linux. The stream must be open and must block. It has one socket at a time, and while it has one, every
 other method but C<finish> and C<abort> is refused. What C<recv> had received ahead comes first.
 The socket is closed by C<exec>, blocks until the program says otherwise, and has no encoding.
 A hole of a sparse stream arrives as its zeroes: a socket cannot say where they are, and none of

@@ -12,6 +12,17 @@ use std::os::unix::net::UnixStream;
 /// What the system may keep for the program to read. It doubles the number, for its own needs.
 const ROOM: libc::c_int = 256 << 10;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const NO_SIGNAL: libc::c_int = 0; // there is no socket
+
+/// The event of an end that writes no more.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const SHUT: libc::c_short = libc::POLLRDHUP;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const SHUT: libc::c_short = libc::POLLHUP;
+
 pub struct End {
     socket: ManuallyDrop<UnixStream>,
     /// The program's descriptor, and the number of the socket that it was.
@@ -64,7 +75,7 @@ impl End {
             let rest = &bytes[put..];
             let start = rest.as_ptr() as *const libc::c_void;
             // SAFETY: the descriptor is ours, and reads no more than it is told.
-            let sent = unsafe { libc::send(self.fd(), start, rest.len(), libc::MSG_NOSIGNAL) };
+            let sent = unsafe { libc::send(self.fd(), start, rest.len(), NO_SIGNAL) };
             match usize::try_from(sent) {
                 Ok(sent) => put += sent,
                 Err(_) => match io::Error::last_os_error() {
@@ -126,12 +137,12 @@ impl End {
     fn is_shut(&self) -> bool {
         let mut ready = libc::pollfd {
             fd: self.fd(),
-            events: libc::POLLRDHUP,
+            events: SHUT,
             revents: 0,
         };
         // SAFETY: one structure of our own.
         unsafe { libc::poll(&mut ready, 1, 0) };
-        ready.revents & (libc::POLLRDHUP | libc::POLLHUP) != 0
+        ready.revents & (SHUT | libc::POLLHUP) != 0
     }
 
     /// The program gets no more: it finds the end of the file.

@@ -2,6 +2,10 @@
 
 mod clock;
 mod end;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod epoll;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod no_epoll;
 mod nudger;
 mod poller;
 mod process;
