@@ -20,7 +20,8 @@ sub start {
     my ($class, $daemon, $url, $width, $height) = @_;
     my $profile = $daemon->dir . '/browser';
     mkdir $profile or die "mkdir $profile: $!";
-    my $self = bless { agent => Mojo::UserAgent->new(inactivity_timeout => 0, max_response_size => 0), calls => 0 }, $class;
+    my $agent = Mojo::UserAgent->new(inactivity_timeout => 0);
+    my $self = bless { agent => $agent, calls => 0 }, $class;
     $self->{pid} = fork // die "cannot fork: $!";
     if (!$self->{pid}) {
         @ENV{qw(HOME XDG_CONFIG_HOME XDG_CACHE_HOME XDG_RUNTIME_DIR)} = ($profile) x 4;
@@ -31,8 +32,8 @@ sub start {
         POSIX::_exit(127);
     }
     # Its first line is the port.
-    my $port;
-    StreamTest::within(300, sub { -s "$profile/DevToolsActivePort" && (($port) = StreamTest::slurp("$profile/DevToolsActivePort") =~ /^([0-9]+)\n/) })
+    my ($file, $port) = ("$profile/DevToolsActivePort");
+    StreamTest::within(300, sub { -s $file && (($port) = StreamTest::slurp($file) =~ /^([0-9]+)\n/) })
         or die "no browser:\n" . StreamTest::slurp("$profile.log");
     my $page;
     StreamTest::within(300, sub {
@@ -42,7 +43,9 @@ sub start {
     $self->{agent}->websocket($page => sub {
         my ($agent, $tx) = @_;
         die 'the browser refuses' unless $tx->is_websocket;
-        $tx->on(json => sub { $self->{answer} = $_[1] if ($_[1]{id} // 0) == $self->{calls}; });
+        # A picture is a long message.
+        $tx->max_websocket_size(16 << 20);
+        $tx->on(json => sub { $self->{answer} = $_[1] if ($_[1]{id} // 0) == $self->{calls} });
         $self->{page} = $tx;
     });
     $self->turn(sub { $self->{page} });
