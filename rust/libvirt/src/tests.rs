@@ -18,12 +18,14 @@ fn stream() -> Stream {
 }
 
 /// Fails at its first wait.
-struct Refuses;
+/// Lets the call end, but does not wait for that.
+struct Refuses(mpsc::Sender<()>);
 
 impl Wait for Refuses {
     type Error = &'static str;
 
     fn wait(&mut self, _: RawFd, _: Option<Duration>) -> Result<(), &'static str> {
+        let _ = self.0.send(());
         Err("enough")
     }
 }
@@ -81,12 +83,12 @@ fn a_thread_runs_where_its_caller_runs() {
 #[test]
 fn a_failing_wait_interrupts_the_call_which_may_go_on_by_itself() {
     let st = stream();
+    let (go_on, goes_on) = mpsc::channel();
     let (done, seen) = mpsc::channel();
     let work = move |_: &Stream| {
-        std::thread::sleep(Duration::from_millis(30)); // so that it is not done yet
-        assert!(done.send(()).is_ok());
+        let _ = (goes_on.recv(), done.send(()));
     };
-    let got = st.aside(work, None, || false, &mut Refuses).unwrap();
+    let got = st.aside(work, None, || false, &mut Refuses(go_on)).unwrap();
     assert_eq!(got, Outcome::Interrupted("enough"));
     assert!(seen.recv_timeout(FOREVER).is_ok());
 }
