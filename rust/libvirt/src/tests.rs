@@ -17,8 +17,7 @@ fn stream() -> Stream {
     made.unwrap().0
 }
 
-/// Fails at its first wait.
-/// Lets the call end, but does not wait for that.
+/// Fails at its first wait, and lets the call end.
 struct Refuses(mpsc::Sender<()>);
 
 impl Wait for Refuses {
