@@ -30,13 +30,14 @@ unshift @INC, 't/lib';
 require StreamTest::Loop if $perl_loop;
 sub begin_loop {
     say_step('(the loop begins)') if $late;
-    if (!$perl_loop) { Sys::Virt::Event::register_default() }
-    # It is refused while a call that was left is under way.
-    elsif (!eval { $loop = StreamTest::Loop->new }) { return say_step("  ! $@") }
+    # It is refused once there was a socket; one in Perl also while a call that was left is under way.
+    my $begins = eval { $perl_loop ? $loop = StreamTest::Loop->new : Sys::Virt::Event::register_default(); 1 };
+    return say_step("  ! $@") if !$begins;
     $has_loop = 1;
     return;
 }
 begin_loop() if !$late;
+$SIG{PIPE} = 'IGNORE';    # a socket's other side may be gone
 $SIG{ALRM} = sub { $ticks++; say_step('(alarm)'); die "alarm\n" } if $signals;
 say_step("seed $seed", $perl_loop ? 'perl loop' : 'default loop', $signals ? 'signals' : ());
 
@@ -56,7 +57,7 @@ sub connects {
 }
 connects();
 
-# --- streams: [object, kind, non-blocking, spoiled for the rest of Sys::Virt]
+# --- streams: [object, kind, non-blocking, spoiled for the rest of Sys::Virt, socket]
 my @streams;
 my %open = (
     download => sub { $vol{source}->download($_[0], 0, 0) },
@@ -191,6 +192,20 @@ sub options {
     return map { ($_ => $value{$_}->()) } grep { chance(0.3) } sort keys %value;
 }
 
+# --- a stream's socket, which does not block
+my %on_socket = (
+    read => sub { for (1 .. any(1, 50)) { sysread $_[0], my $data, any(1, 65_536) or last } },
+    write => sub { syswrite $_[0], 'x' x any(1, 1000, 300_000) },
+    shutdown => sub { shutdown $_[0], any(0, 1, 2) },
+    close => sub { undef $_[1][4] },
+    child => sub {
+        my ($socket) = @_;
+        my $pid = fork // return;
+        if (!$pid) { sysread $socket, my $data, 100; syswrite $socket, 'x'; POSIX::_exit(42) }
+        waitpid $pid, 0;
+    },
+);
+
 # --- the methods
 my %target = (
     plain => sub { $_[0]->(my $data) }, old => sub { my $data = text(); $_[0]->($data) },
@@ -212,9 +227,12 @@ my %method = (
     add_callback => sub { $_[0]->add_callback(any(0 .. 15), \&callback) },
     update_callback => sub { $_[0]->update_callback(any(-1 .. 16)) },
     remove_callback => sub { $_[0]->remove_callback },
-    finish => sub { $_[0]->finish }, abort => sub { $_[0]->abort }, DESTROY => sub { my ($st, $s) = @_; $s->[3] = 1; $st->DESTROY },
+    # Without a reader, the finish of a stream with a socket waits for ever, unless a signal ends it.
+    finish => sub { my ($st, $s) = @_; undef $s->[4] if !$leaves; $st->finish }, abort => sub { $_[0]->abort }, DESTROY => sub { my ($st, $s) = @_; $s->[3] = 1; $st->DESTROY },
     # The rest of Sys::Virt follows whatever stands in the slot.
     reopen => sub { my ($st, $s) = @_; my $kind = any(sort keys %open); return if $s->[3]; $s->[1] .= " $kind"; $open{$kind}->($st) },
+    socket => sub { my ($st, $s) = @_; my $socket = $st->socket; $socket->blocking(0); $s->[4] = $socket },
+    use_socket => sub { my $s = any(grep { $_ && $_->[4] } @streams) or return; $on_socket{ any(sort keys %on_socket) }->($s->[4], $s) },
     # The daemon's side of the connection is gone, and the program makes a new one.
     cut => sub {
         return if !chance(0.3) || $in_event;

@@ -516,7 +516,7 @@ the volume's bytes is missing.
 =item *
 
 A download ends with the end of the file on the socket. An error of the stream looks the same
-there.
+there. A reboot inside a guest does not end a console's stream. The end of the guest's machine does.
 
 =item *
 
