@@ -41,7 +41,7 @@ subtest 'closed descriptors' => sub {
     is slurp($volume), $zeroes, '... and nothing is uploaded';
     fails(shell('exec "$@" >&-', qw(download streams/source), $_), 'cannot write standard output: it is closed', "download $_")
         for '-', '/dev/stdout';
-    fails(shell('exec "$@"', qw(download streams/source /dev/fd/9)), 'cannot write file descriptor 9: Bad file descriptor', 'one that never was');
+    fails(shell('exec "$@" 9>&-', qw(download streams/source /dev/fd/9)), 'cannot write file descriptor 9: Bad file descriptor', 'one that is not open');
     # The file must not get the number that standard error has, nor must a connection.
     my $got = shell('exec "$@" <&- >&- 2>&-', qw(download streams/source), "$dir/all-closed");
     is $got->{status}, 0, 'none is needed for a file';

@@ -110,13 +110,16 @@ subtest 'what does not fit' => sub {
     is slurp(volume_path('small')), "\xff" x 1000, '... before a byte is sent';
     fails('at an offset', [qw(upload --length 10 --offset 991), $file, 'streams/small'], 'does not fit');
     silent('to the last byte', [qw(upload --length 10 --offset 990), $file, 'streams/small']);
-    pipe my $in, my $out or die "pipe: $!";
-    my $run = StreamTest::Command->start(['-c', $daemon->uri, qw(upload - streams/small)], in => $in);
-    close $in;
-    { local $SIG{PIPE} = 'IGNORE'; print {$out} $content; close $out }
-    my $got = $run->end;
-    like $got->{err}, qr/\Avirt-stream: cannot upload to streams\/small: [^\n]+\n\z/, 'from a pipe';
-    is -s volume_path('small'), 1000, '... it does not grow';
+    SKIP: {
+        skip 'libvirtd 11.3 itself spins or crashes', 2 unless $daemon->bears_failed_uploads;
+        pipe my $in, my $out or die "pipe: $!";
+        my $run = StreamTest::Command->start(['-c', $daemon->uri, qw(upload - streams/small)], in => $in);
+        close $in;
+        { local $SIG{PIPE} = 'IGNORE'; print {$out} $content; close $out }
+        my $got = $run->end;
+        like $got->{err}, qr/\Avirt-stream: cannot upload to streams\/small: [^\n]+\n\z/, 'from a pipe';
+        is -s volume_path('small'), 1000, '... it does not grow';
+    }
     silent('--resize', ['upload', '--resize', $file, 'streams/small']);
     is sha_file(volume_path('small')), sha($content), '... the content';
     is about('small'), 'raw, 300001', '... the size';
