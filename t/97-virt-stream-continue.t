@@ -122,12 +122,12 @@ subtest 'retry' => sub {
     for my $way ('download', 'upload') {
         $daemon->volume('up', length $content);
         unlink "$dir/part";
-        $proxy->rule;
-        my @what = $way eq 'download' ? ('streams/source', "$dir/part") : ("$dir/file", 'streams/up');
+        $proxy->rule(moved => "$dir/moved.$way.0");
+        my ($from, @what) = $way eq 'download' ? ('server', 'streams/source', "$dir/part") : ('client', "$dir/file", 'streams/up');
         my $run = StreamTest::Command->start(['-c', $daemon->uri($proxy->socket), '--limit', '4M', '--retry', 5, $way, @what]);
-        for (1 .. 2) {
-            Time::HiRes::sleep(0.7);
-            $proxy->cut;
+        for my $cut (1 .. 2) {
+            within(60, sub { $proxy->moved($from) > 500_000 }) or diag "$way does not go on";
+            $proxy->rule(moved => "$dir/moved.$way.$cut");
         }
         my $got = $run->end;
         is_deeply $got, { out => '', err => '', status => 0, signal => 0, hang => 0 }, "$way, with a connection that breaks" or diag explain $got;
