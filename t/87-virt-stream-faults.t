@@ -122,9 +122,10 @@ subtest 'a volume with holes' => sub {
             $daemon->volume('new', $all + 1000);
             half_way(\%thin, $fault);
             mend($fault);
-            cmp_ok -s volume_path('new'), $fault eq 'killed' ? '<' : '==', $all + 1000, "$name: $fault: the size";
+            # A program that was killed leaves it cut off, if the daemon has come to a hole by then.
+            is -s volume_path('new'), $all + 1000, "$name: $fault: the size" if $fault ne 'killed';
             my $got = StreamTest::Command->run(['-c', $uri, '--continue', '--verify', @{ $thin{command} }]);
-            is_deeply [@$got{qw(err status)}], ['', 0], '... it goes on' or diag explain $got;
+            is_deeply [@$got{qw(err status)}], ['', 0], "$name: $fault: it goes on" or diag explain $got;
             is sha(substr slurp(volume_path('new')), 0, $all), $sha, '... to the end';
         }
     }
