@@ -29,7 +29,7 @@ pub use event::{on_event, Readable};
 pub use identity::Connection;
 pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
-pub use stream::{Received, Sent, Stream, BLOCK, CHUNK, MANY};
+pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
 pub use under_way::{calls_end_soon, calls_end_soon_on};
 pub use watch::{on_watch, Watch};
 

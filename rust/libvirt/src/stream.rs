@@ -8,7 +8,6 @@ use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int};
 use std::ptr;
 use std::sync::{Arc, Once};
-use std::time::{Duration, Instant};
 use virt_sys as sys;
 
 /// The most bytes that libvirt's own transfer loops move at a time.
@@ -16,13 +15,6 @@ pub const CHUNK: usize = 262_120;
 
 /// What a daemon reads of a volume at a time, and sends as a full packet and a rest.
 pub const BLOCK: usize = 256 << 10;
-
-/// How many packets or blocks are moved in one trip to another thread, which costs about as
-/// much as one of them.
-pub const MANY: usize = 4;
-
-/// How long such a trip goes on with the next of them.
-const A_WHILE: Duration = Duration::from_millis(50);
 
 /// Has libvirt initialised, which must come before any other call: until then it
 /// takes whatever is under key 0 of the thread for its last error.
@@ -150,22 +142,17 @@ impl Stream {
     }
 
     /// The same for a caller who wants much, in few pieces: it goes on after a full packet,
-    /// for the rest of its block, and for a while after each whole block. `buffer` is empty.
+    /// for the rest of its block, and after each whole block. `buffer` is empty.
     pub fn recv_blocks(
         &self,
         buffer: &mut Vec<u8>,
         want: usize,
         flags: u32,
     ) -> Result<Received, Error> {
-        let began = Instant::now();
         let mut got = self.recv_onto(buffer, want, flags)?;
         while let Received::Data(last) = got {
             let len = buffer.len();
-            let goes_on = match len % BLOCK {
-                0 => began.elapsed() < A_WHILE,
-                _ => last == CHUNK,
-            };
-            if len == want || last == 0 || !goes_on {
+            if len == want || last == 0 || (last != CHUNK && len % BLOCK != 0) {
                 break;
             }
             got = self.recv_onto(buffer, want - len, flags)?;
@@ -188,21 +175,6 @@ impl Stream {
             sent if sent < 0 => Err(Error::last()),
             sent => Ok(Sent::Data(sent as usize)),
         }
-    }
-
-    /// Sends as many packets of `bytes` as it can in a while.
-    pub fn send_packets(&self, bytes: &[u8]) -> Result<Sent, Error> {
-        let began = Instant::now();
-        let mut sent = 0;
-        while sent == 0 || sent < bytes.len() && began.elapsed() < A_WHILE {
-            let rest = &bytes[sent..];
-            match self.send(&rest[..rest.len().min(CHUNK)])? {
-                Sent::Data(len) => sent += len,
-                Sent::WouldBlock if sent == 0 => return Ok(Sent::WouldBlock),
-                Sent::WouldBlock => break,
-            }
-        }
-        Ok(Sent::Data(sent))
     }
 
     /// virStreamRecvHole: the length of the hole that the stream is at.

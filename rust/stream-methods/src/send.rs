@@ -5,7 +5,7 @@ use crate::errors::exception;
 use crate::life::optional_flags;
 use crate::phase::Phase;
 use crate::state::{stream_of, State};
-use libvirt::{Call, Sent, Stream, CHUNK, MANY};
+use libvirt::{Call, Sent, CHUNK};
 use perlxs::{Answer, Args, Error, Perl, Plain, PlainCall};
 use std::ffi::CStr;
 
@@ -51,7 +51,7 @@ pub fn bytes(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error
     state.may_send().map_err(|e| exception(perl, e))?;
     let sent = match calls::way(perl, state, Kind::Moves) {
         Way::Here => calls::here(perl, state, |stream| stream.send(bytes))?,
-        way => elsewhere(perl, state, way, bytes, Stream::send)?,
+        way => elsewhere(perl, state, way, bytes)?,
     };
     if bytes.is_empty() && sent == Sent::Data(0) {
         state.sent_end();
@@ -59,20 +59,14 @@ pub fn bytes(perl: &mut Perl, state: &State, bytes: &[u8]) -> Result<Sent, Error
     Ok(sent)
 }
 
-/// Has another thread send from a copy of `bytes`.
-fn elsewhere(
-    perl: &mut Perl,
-    state: &State,
-    way: Way,
-    bytes: &[u8],
-    send: fn(&Stream, &[u8]) -> Result<Sent, libvirt::Error>,
-) -> Result<Sent, Error> {
+/// Has another thread send a copy of `bytes`.
+fn elsewhere(perl: &mut Perl, state: &State, way: Way, bytes: &[u8]) -> Result<Sent, Error> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(bytes.len())
         .map_err(|_| exception(perl, libvirt::Error::memory(bytes.len())))?;
     copy.extend_from_slice(bytes);
     calls::make_so(perl, state, Kind::Moves, way, move |stream| {
-        send(stream, &copy)
+        stream.send(&copy)
     })
 }
 
@@ -80,13 +74,7 @@ fn elsewhere(
 /// stream turns out not to block.
 pub fn whole(perl: &mut Perl, state: &State, mut rest: &[u8]) -> Result<bool, Error> {
     while !rest.is_empty() {
-        state.may_send().map_err(|e| exception(perl, e))?;
-        let now = |most: usize| &rest[..rest.len().min(most)];
-        let sent = match calls::way(perl, state, Kind::Moves) {
-            Way::Here => calls::here(perl, state, |stream| stream.send(now(CHUNK))),
-            way => elsewhere(perl, state, way, now(MANY * CHUNK), Stream::send_packets),
-        };
-        match sent? {
+        match bytes(perl, state, &rest[..rest.len().min(CHUNK)])? {
             Sent::Data(len) => rest = &rest[len..],
             Sent::WouldBlock => return Ok(false),
         }

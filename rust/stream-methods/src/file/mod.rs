@@ -16,7 +16,6 @@ use self::progress::Progress;
 use self::source::{Section, Source};
 use self::target::Target;
 use self::wire::{put, Sink, Wire};
-use crate::calls::{self, Kind, Way};
 use crate::errors::exception;
 use crate::handlers::nonblocking;
 use crate::life;
@@ -85,7 +84,8 @@ fn receive(
     let mut blocks = options
         .detect_zeroes
         .then(|| Blocks::new(target.position()));
-    let most = libvirt::BLOCK * pieces(perl, state, options);
+    // More at a time saves instructions, but falls out of the processor's cache.
+    let most = libvirt::BLOCK;
     let mut buffer = Vec::new();
     loop {
         let left = options.length.map_or(u64::MAX, |all| all - progress.bytes);
@@ -179,11 +179,10 @@ fn put_all(
         .then(|| Blocks::new(source.position()));
     let mut wire = Wire::new(state);
     let mut buffer = Vec::new();
-    let room = CHUNK * pieces(perl, state, options);
     buffer
-        .try_reserve_exact(room)
-        .map_err(|_| exception(perl, libvirt::Error::memory(room)))?;
-    buffer.resize(room, 0);
+        .try_reserve_exact(CHUNK)
+        .map_err(|_| exception(perl, libvirt::Error::memory(CHUNK)))?;
+    buffer.resize(CHUNK, 0);
     loop {
         let most = match options.sparse {
             false => u64::MAX,
@@ -220,16 +219,6 @@ fn put_all(
         blocks.flush(&mut |run| put(perl, &mut wire, progress, run))?;
     }
     wire.complete(perl)
-}
-
-/// How many packets or blocks are moved at a time. More than one saves trips to another thread;
-/// where no trip is made, it only falls out of the processor's cache.
-fn pieces(perl: &Perl, state: &State, options: &Options) -> usize {
-    let evenly = options.limit.is_some();
-    match evenly || calls::way(perl, state, Kind::Moves) == Way::Here {
-        true => 1,
-        false => libvirt::MANY,
-    }
 }
 
 /// The stream that stands in the place of a file, if it is one.
