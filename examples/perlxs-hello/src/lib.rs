@@ -3,7 +3,7 @@
 #![allow(non_snake_case)] // the name that perl's loader asks for
 
 use perlxs::{Answer, Args, Attach, Error, Handler, Object, Perl, Sv};
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -21,12 +21,15 @@ impl Drop for Greeter {
     }
 }
 
+/// The text as C wants it; none of ours has a NUL in it.
+fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap_or_default()
+}
+
 fn new(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
-    let what = CStr::from_bytes_with_nul(b"Greeter->new\0").unwrap();
-    let name = args.get(1).bytes(perl, what)?;
+    let name = args.get(1).bytes(perl, &c_string("Greeter->new"))?;
     let name = name.ok_or_else(|| Error::message("Greeter->new: a name is missing"))?;
-    let class = CString::new("Greeter").unwrap();
-    let reference = Sv::object(perl, &class, 0);
+    let reference = Sv::object(perl, &c_string("Greeter"), 0);
     if let Some(object) = Object::of(perl, reference.as_arg())? {
         ALIVE.fetch_add(1, Relaxed);
         object.attach(perl, Rc::new(Greeter(name.to_vec())));

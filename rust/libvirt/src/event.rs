@@ -1,32 +1,22 @@
 //! Event callbacks. libvirt is given a number and never an address. If it comes back with
 //! the number too late, the number is not found, and nothing happens.
 
+use crate::hook::{Hook, Told};
 use crate::reference::Process;
 use crate::stream::check;
 use crate::{Error, Stream};
 use std::os::raw::{c_int, c_void};
-use std::panic::catch_unwind;
-use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use virt_sys as sys;
 
-type Hook = fn(usize, i32);
-
-static HOOK: AtomicUsize = AtomicUsize::new(0);
+static HOOK: Hook = Hook::new();
 
 /// Who is told of events: the number given to `add_callback`, and the events.
-pub fn on_event(hook: Hook) {
-    HOOK.store(hook as usize, Ordering::Release);
+pub fn on_event(told: Told) {
+    HOOK.set(told);
 }
 
 unsafe extern "C" fn dispatch(_: sys::virStreamPtr, events: c_int, number: *mut c_void) {
-    let hook = HOOK.load(Ordering::Acquire);
-    if hook != 0 {
-        // SAFETY: only `on_event` writes it, and only functions of that type.
-        let hook: Hook = unsafe { std::mem::transmute(hook) };
-        // The hook answers for its own panics; none must reach libvirt.
-        let _ = catch_unwind(|| hook(number as usize, events));
-    }
+    HOOK.tell(number, events);
 }
 
 /// A timer of the event loop that calls the hook with `EVENT_READABLE` turn after
@@ -38,8 +28,7 @@ pub struct Readable {
 }
 
 unsafe extern "C" fn readable(_: c_int, number: *mut c_void) {
-    // SAFETY: it looks at nothing but the number.
-    unsafe { dispatch(ptr::null_mut(), crate::EVENT_READABLE, number) }
+    HOOK.tell(number, crate::EVENT_READABLE);
 }
 
 impl Readable {

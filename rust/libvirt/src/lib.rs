@@ -9,6 +9,7 @@ mod aside;
 mod call;
 mod error;
 mod event;
+mod hook;
 mod identity;
 mod nudges;
 mod processor;

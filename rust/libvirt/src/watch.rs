@@ -1,33 +1,24 @@
 //! A watch of a descriptor in the program's event loop.
 
+use crate::hook::{Hook, Told};
 use crate::reference::Process;
 use std::os::raw::{c_int, c_void};
 use std::os::unix::io::RawFd;
-use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use virt_sys as sys;
 
-type Hook = fn(usize, i32);
-
-static HOOK: AtomicUsize = AtomicUsize::new(0);
+static HOOK: Hook = Hook::new();
 
 /// Who is told of events: the number given to `Watch::new`, and the events, which have the
 /// numbers that a stream's have.
-pub fn on_watch(hook: Hook) {
-    HOOK.store(hook as usize, Ordering::Release);
+pub fn on_watch(told: Told) {
+    HOOK.set(told);
 }
 
 unsafe extern "C" fn dispatch(_: c_int, _: c_int, events: c_int, number: *mut c_void) {
-    let hook = HOOK.load(Ordering::Acquire);
-    if hook != 0 {
-        // SAFETY: only `on_watch` writes it, and only functions of that type.
-        let hook: Hook = unsafe { std::mem::transmute(hook) };
-        // The hook answers for its own panics; none must reach libvirt.
-        let _ = catch_unwind(|| hook(number as usize, events));
-    }
+    HOOK.tell(number, events);
 }
 
-/// Drop takes it out of the loop.
+/// A watch. Drop takes it out of the loop.
 pub struct Watch {
     watch: c_int,
     process: Process,

@@ -1,15 +1,12 @@
 //! Short calls beside the waiter's long one: see `Nudges`, which do it beside one call.
 
 use super::pump::Shared;
+use crate::nudges::PAUSE;
 use std::os::raw::c_ulong;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 use virt_sys as sys;
-
-/// How long a call may wait for the waiter to see it.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// The same while a stream's end is under way, which a daemon may mistake the nudge for if both
 /// reach it in the same microseconds.

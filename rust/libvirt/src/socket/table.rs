@@ -66,7 +66,7 @@ pub(crate) struct Table {
     next: u64,
     /// What the waiter waits for, or has just received.
     pub waits_for: Option<Arc<Slot>>,
-    /// Buffers for what is received, which are larger than one that is made anew is cheap.
+    /// Buffers that were used before: a new one of that size costs more.
     spare: Vec<Vec<u8>>,
     /// Which threads have been started.
     pub receives: bool,
