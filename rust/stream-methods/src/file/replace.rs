@@ -58,11 +58,15 @@ impl Replacement {
     pub fn by(path: &Path, partial: &Path, from: u64) -> Result<(Replacement, File)> {
         Replacement::made(path, |_, mode| {
             let file = locked(partial, mode)?;
-            if file.metadata()?.size() < from {
+            let size = file.metadata()?.size();
+            if size < from {
                 let why = "the file at hand is shorter than what it is said to have";
                 return Err(Error::new(ErrorKind::Other, why));
             }
-            file.set_len(from)?;
+            // ext4 writes a file that was once cut to nothing to the disk when it is closed.
+            if size > from {
+                file.set_len(from)?;
+            }
             let mut temporary = Provisional::new(partial);
             temporary.kept = true;
             Ok((temporary, file))
