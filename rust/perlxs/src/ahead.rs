@@ -60,6 +60,11 @@ impl Ahead {
         self.rest().is_empty()
     }
 
+    /// Whether it has never had a buffer.
+    pub fn is_new(&self) -> bool {
+        self.bytes.borrow().capacity() == 0
+    }
+
     /// Fills `space` as far as the bytes reach; None where there are none.
     pub fn copy_to(&self, space: &mut [MaybeUninit<u8>]) -> Option<usize> {
         let rest = self.rest();

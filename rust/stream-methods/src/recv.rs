@@ -151,10 +151,12 @@ pub fn blocks(
 pub fn fill(perl: &mut Perl, state: &State, want: usize, flags: u32) -> Result<Received, Error> {
     state.may_receive().map_err(|e| exception(perl, e))?;
     let way = calls::way(perl, state, Kind::Moves);
-    let ask = match way {
-        Way::Here => Ask::ahead(state, want, flags, SMALL, AHEAD),
-        _ => Ask::ahead(state, want, flags, CHUNK, CHUNK),
+    // A program may want no more than a stream's first bytes.
+    let (small, most) = match way == Way::Here || state.unread().is_new() {
+        true => (SMALL, AHEAD),
+        false => (CHUNK, CHUNK),
     };
+    let ask = Ask::ahead(state, want, flags, small, most);
     if let Some(ask) = ask {
         let got = receive(perl, state, way, ask)?;
         let settled = ask.settle(state, flags, got);
