@@ -181,11 +181,6 @@ impl Shared {
         }
     }
 
-    fn has_more(&self, number: u64) -> bool {
-        let mut table = self.table();
-        table.get(number).map_or(false, |entry| entry.readable)
-    }
-
     fn wait_for_room(&self, table: &mut Table, number: u64, slot: &Slot) {
         let watched = self.full.watch(slot.end.fd(), number, Until::Writable);
         if watched.is_err() {
@@ -198,11 +193,6 @@ impl Shared {
         loop {
             buffer.clear();
             let got = slot.stream.recv_onto(buffer, BLOCK, 0);
-            // A daemon sends a block as a full packet and a rest, which is there as a rule. What
-            // else comes then is said again by the next call.
-            if matches!(got, Ok(Received::Data(CHUNK))) && self.has_more(number) {
-                let _ = slot.stream.recv_onto(buffer, BLOCK - CHUNK, 0);
-            }
             let given = match got {
                 Ok(Received::Data(0)) => {
                     slot.end.end_output();
