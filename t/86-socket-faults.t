@@ -1,19 +1,25 @@
 # Sockets of streams and what goes wrong: no hang, no thread or process left over, and no
-# success that was none.
+# success that was none. An argument names a kind of event loop of StreamTest::Turns, which
+# then moves the data in place of threads; t/39 has one.
 use strict;
 use warnings;
 
+use IO::Select ();
 use POSIX ();
 use Test::More;
 use Time::HiRes ();
 use lib 't/lib';
 use StreamTest qw(libvirtd);
 use StreamTest::Proxy;
+use StreamTest::Turns;
 
 plan skip_all => 'the C binding has no socket' unless rust();
 
 $SIG{PIPE} = 'IGNORE';
+my $loop = shift // 'none';
+my $main = $$;
 my $daemon = daemon();
+StreamTest::Turns->import($loop, $daemon->uri);
 my $size = 48 << 20;
 my $content = pattern($size);
 my $digest = sha($content);
@@ -41,10 +47,28 @@ sub upload {
 
 sub connected { return Sys::Virt->new(uri => $daemon->uri(@_)) }
 
+sub pause {
+    my $end = Time::HiRes::time() + $_[0];
+    turn() while Time::HiRes::time() < $end;
+    return;
+}
+
+# Runs the loop until the socket is ready, to be read or written. A child's loop is its parent's.
+sub ready {
+    my ($socket, $can) = @_;
+    my $waits = $loop eq 'none' || $$ != $main;
+    my $select = IO::Select->new($socket);
+    $can ||= 'can_read';
+    turn() until $select->$can($waits ? undef : 0);
+    return 1;
+}
+
 sub read_all {
-    my ($socket) = @_;
+    my ($socket, $after_each) = @_;
     my $all = '';
-    while (my $count = sysread $socket, $all, 65536, length $all) { }
+    while (ready($socket) && sysread $socket, $all, 65536, length $all) {
+        $after_each->() if $after_each;
+    }
     return $all;
 }
 
@@ -66,11 +90,11 @@ subtest 'a reader that stalls' => sub {
     my $st = download($conn);
     my $before = memory();
     my $socket = $st->socket;
-    Time::HiRes::sleep(1);
+    pause(1);
     cmp_ok memory() - $before, '<', 8 << 20, 'memory is bounded';
     my $stalled = download(connected());
     my $kept = $stalled->socket;
-    Time::HiRes::sleep(0.5);
+    pause(0.5);
     undef $stalled;
     cmp_ok length(read_all($kept)), '<', 1 << 20, 'so is what is under way';
     my $other = download(connected());
@@ -89,10 +113,8 @@ subtest 'calls on the connection meanwhile' => sub {
     my ($down, $idle) = (download($conn), download($conn));
     my $socket = $down->socket;
     my $other = $idle->socket;
-    my ($calls, $all) = (0, '');
-    while (my $count = sysread $socket, $all, 65536, length $all) {
-        $calls += $conn->get_library_version > 0;
-    }
+    my $calls = 0;
+    my $all = read_all($socket, sub { $calls += $conn->get_library_version > 0 });
     cmp_ok $calls, '>', 100, 'each call has been answered';
     is sha($all), $digest, 'the data is right';
     $down->finish;
@@ -110,16 +132,17 @@ for my $case (['the daemon is killed', sub { $daemon->kill }, sub { $daemon->lau
             my $st = $way eq 'download' ? download($conn) : upload($conn);
             my $socket = $st->socket;
             if ($way eq 'download') {
-                sysread $socket, my $some, 1000;
+                ready($socket) && sysread $socket, my $some, 1000;
                 $spoil ? $spoil->() : $proxy->cut;
                 cmp_ok length(read_all($socket)), '<', $size, 'the file ends';
             }
             else {
-                syswrite $socket, $content, 1 << 20;
+                $socket->blocking(0);
+                my $write = sub { ready($socket, 'can_write') && defined syswrite $socket, $content, 1 << 16 };
+                $write->() for 1 .. 16;
                 $spoil ? $spoil->() : $proxy->cut;
-                my $sent = 0;
                 my $end = time + 240;
-                while (time < $end) { defined syswrite $socket, $content, 1 << 16 or last }
+                1 while time < $end && $write->();
                 ok $!{EPIPE} || $!{ECONNRESET}, "a broken pipe: $!";
                 shutdown $socket, 1;
             }
@@ -137,7 +160,7 @@ subtest 'the daemon does not answer' => sub {
     my $conn = connected();
     my $st = download($conn);
     my $socket = $st->socket;
-    sysread $socket, my $some, 1000;
+    ready($socket) && sysread $socket, my $some, 1000;
     $daemon->pause;
     my $ran = 0;
     local $SIG{ALRM} = sub { $ran++; die "enough\n" };
@@ -176,12 +199,14 @@ subtest 'a signal while finish waits' => sub {
 
 # Programs that end in all kinds of ways with data under way.
 my $begin = <<'PERL';
-    use Sys::Virt; use POSIX ();
+    use Sys::Virt; use POSIX (); use IO::Select;
+    use StreamTest::Turns @ARGV;
     $SIG{PIPE} = 'IGNORE';
-    my $conn = Sys::Virt->new(uri => shift);
+    my $conn = conn();
     my ($pool) = grep { $_->get_name eq 'streams' } $conn->list_all_storage_pools;
     $pool->get_volume_by_name('down')->download(my $st = $conn->new_stream, 0, 0);
     my $socket = $st->socket;
+    turn() until IO::Select->new($socket)->can_read(0);
     sysread $socket, my $some, 1000;
 PERL
 my %end = (
@@ -205,9 +230,11 @@ my %end = (
         exit($bytes == 48 << 20 ? 9 : 1);
 PERL
 );
+# Its parent's loop, which the child has a copy of, has the parent's connection.
+delete $end{'a child with its own'} if $loop ne 'none';
 for my $name (sort keys %end) {
     my ($code, $status, $signal) = @{ $end{$name} };
-    my $got = run_perl($begin . $code, args => [$daemon->uri]);
+    my $got = run_perl($begin . $code, args => [$loop, $daemon->uri]);
     is $got->{hang}, 0, "$name: the program ends";
     is $got->{status}, $status, "$name: its status" if defined $status;
     is $got->{signal}, $signal, "$name: its signal" or diag explain $got;
@@ -215,15 +242,15 @@ for my $name (sort keys %end) {
 
 subtest 'a reader outlives the program' => sub {
     my $out = scratch() . '/left';
-    my $got = run_perl($begin . <<'PERL', args => [$daemon->uri, $out]);
-        my $out = shift;
+    my $got = run_perl($begin . <<'PERL', args => [$loop, $daemon->uri, $out]);
+        my $out = $ARGV[2];
         if (!fork) {
             my $bytes = 0;
             while (my $count = sysread $socket, my $data, 65536) { $bytes += $count; select undef, undef, undef, 0.02 }
             open my $file, '>', $out; print {$file} "ended after $bytes"; close $file;
             POSIX::_exit(0);
         }
-        select undef, undef, undef, 0.2;
+        turn() for 1 .. 20;
         kill KILL => $$;
         sleep 1;
 PERL
@@ -237,7 +264,7 @@ subtest 'at random points' => sub {
     for my $round (1 .. 60) {
         my $st = rand() < 0.5 ? download($conn) : upload($conn);
         my $socket = $st->socket;
-        Time::HiRes::sleep(rand 0.01);
+        pause(rand 0.01);
         for (1 .. rand 5) {
             $socket->blocking(0);
             rand() < 0.5 ? sysread $socket, my $data, rand 1e6 : syswrite $socket, $content, rand 1e6;

@@ -2,7 +2,8 @@ package StreamTest::Turns;
 
 # The programs of the event tests: each case runs in programs of its own, on both kinds
 # of loop (libvirt's own, one written in Perl) and both kinds of stream (local, remote).
-# In a program, `use StreamTest::Turns @ARGV` gives what a case needs.
+# In a program, `use StreamTest::Turns @ARGV` gives what a case needs. Of the kind `none`, a
+# program has no loop, and a turn is a pause.
 
 use strict;
 use warnings;
@@ -57,7 +58,7 @@ sub import {
         require StreamTest::Loop;
         $loop = StreamTest::Loop->new;
     }
-    else {
+    elsif ($kind eq 'default') {
         Sys::Virt::Event::register_default();
         # A turn of this loop waits for an event, so there has to be one.
         $TIMER = Sys::Virt::Event::add_timeout(20, sub { });
@@ -73,7 +74,10 @@ sub import {
 # While the loop is there: at the very end of a program nothing keeps the order.
 END { undef $conn }
 
-sub turn { return $loop ? $loop->step(0.02) : Sys::Virt::Event::run_default() }
+sub turn {
+    return $loop->step(0.02) if $loop;
+    return $TIMER ? Sys::Virt::Event::run_default() : Time::HiRes::sleep(0.01);
+}
 
 sub conn { return $conn }
 

@@ -2,6 +2,7 @@
 
 use super::process;
 use crate::reference::Process;
+use crate::BLOCK;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::mem::MaybeUninit;
@@ -150,9 +151,12 @@ impl End {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
-    /// Nothing of the program's is wanted: it finds a broken pipe.
+    /// Nothing of the program's is wanted: it finds a broken pipe. What waits is discarded: a
+    /// program that waits for room would wait for ever.
     pub fn end_input(&self) {
         let _ = self.socket.shutdown(Shutdown::Read);
+        let mut rest = Vec::new();
+        while matches!(self.take(&mut rest, BLOCK), Taken::Data(_)) {}
     }
 
     /// Ends both, also where a forked child has this end.
