@@ -32,7 +32,7 @@ pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
 pub use under_way::{calls_end_soon, calls_end_soon_on};
-pub use watch::{on_watch, Watch};
+pub use watch::{on_watch, Pulse, Watch};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
 pub const RECV_STOP_AT_HOLE: u32 = virt_sys::VIR_STREAM_RECV_STOP_AT_HOLE;

@@ -98,6 +98,14 @@ impl Stream {
         matches!(tried, Err(e) if e.code == sys::VIR_ERR_INVALID_ARG as i32)
     }
 
+    /// Whether its connection is known to be lost. No daemon is asked.
+    pub fn is_cut_off(&self) -> bool {
+        // SAFETY: the connection lives as long as its stream.
+        let is_lost =
+            |connection: Connection| unsafe { sys::virConnectIsAlive(connection.into_ptr()) == 0 };
+        self.0.connection.map_or(false, is_lost)
+    }
+
     /// Whether some call has opened it. The call that is tried fails without a callback, and
     /// changes nothing; on a stream that is not open it is unsupported.
     pub fn is_opened(&self) -> bool {

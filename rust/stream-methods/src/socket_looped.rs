@@ -7,7 +7,7 @@ use crate::phase::Ways;
 use crate::socket::{no_socket, Settled, Socket};
 use crate::state::State;
 use libvirt::socket::{broken, send_all, End, Poller, Taken, Until};
-use libvirt::{Received, Watch, BLOCK, EVENT_READABLE, EVENT_WRITABLE};
+use libvirt::{Pulse, Received, Watch, BLOCK, EVENT_READABLE, EVENT_WRITABLE};
 use perlxs::{Error, Interpreter, Perl, Woken};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,6 +18,7 @@ pub struct Looped {
     end: End,
     number: usize,
     watch: RefCell<Option<Watch>>,
+    pulse: RefCell<Option<Rc<Pulse>>>,
     /// The events that the stream's callback and the watch wait for.
     masks: Cell<(i32, i32)>,
     /// What the socket had no room for.
@@ -30,7 +31,12 @@ pub struct Looped {
 thread_local! {
     /// The streams behind the watches of this thread's loop.
     static WATCHED: RefCell<HashMap<usize, (Interpreter, Weak<State>)>> = RefCell::default();
+    /// One for all of them, which they keep.
+    static PULSE: RefCell<Weak<Pulse>> = RefCell::default();
 }
+
+/// How long a connection may be lost before a stream that receives is told, in milliseconds.
+const PAUSE: i32 = 1000;
 
 impl Looped {
     pub fn start(
@@ -45,6 +51,7 @@ impl Looped {
             end,
             number: callback::next_number(),
             watch: RefCell::default(),
+            pulse: RefCell::default(),
             masks: Cell::new((0, 0)),
             held: RefCell::new(first),
             ways: Cell::new(ways),
@@ -65,6 +72,7 @@ impl Looped {
         state.set_socket(Socket::Looped(Rc::clone(&socket)));
         socket.give();
         socket.arrange(perl, state);
+        let _ = perl.lend(|| *socket.pulse.borrow_mut() = pulse());
         Ok(())
     }
 
@@ -255,8 +263,41 @@ impl Drop for Looped {
     }
 }
 
-/// An event of a watch, from the loop.
+fn pulse() -> Option<Rc<Pulse>> {
+    if let Some(pulse) = PULSE.with(|pulse| pulse.borrow().upgrade()) {
+        return Some(pulse);
+    }
+    let pulse = Rc::new(Pulse::new(PAUSE)?);
+    PULSE.with(|weak| weak.replace(Rc::downgrade(&pulse)));
+    Some(pulse)
+}
+
+/// libvirt tells no stream that its connection is lost. The next call on it does, at once.
+fn on_pulse() {
+    let all = WATCHED.try_with(|all| {
+        let all = all.borrow();
+        let states = all.values().map(|(interpreter, state)| {
+            let state = state.upgrade()?;
+            Some((interpreter.clone(), state))
+        });
+        states.flatten().collect::<Vec<_>>()
+    });
+    for (interpreter, state) in all.unwrap_or_default() {
+        match state.socket() {
+            Some(Socket::Looped(socket)) if state.stream.is_cut_off() => {
+                interpreter.called_back(|perl| socket.stream_event(perl, &state));
+                callback::keep(state);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// An event of a watch, or of the pulse, from the loop.
 fn on_watch(number: usize, _: i32) {
+    if number == Pulse::NUMBER {
+        return on_pulse();
+    }
     let found = WATCHED.try_with(|all| {
         let all = all.borrow();
         let (interpreter, state) = all.get(&number)?;
