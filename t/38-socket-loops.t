@@ -6,6 +6,7 @@ use Test::More;
 use lib 't/lib';
 use StreamTest qw(libvirtd qemu console);
 use StreamTest::Sockets;
+use StreamTest::Turns;
 
 plan skip_all => 'the C binding has no socket' unless rust();
 
@@ -41,5 +42,23 @@ subtest 'a console whose input has ended' => sub {
     like $said, qr/half/, 'still says something';
     is_deeply [$st->finish], [], 'and is finished';
 };
+
+StreamTest::Turns::every('a picture, also without a daemon', <<'PERL', out => "3 times the same\n");
+use IO::Select;
+my $want = '';
+my $st = opened(0);
+$st->recv_all(sub { $want .= $_[1]; $_[2] });
+$st->finish;
+my @streams = map { opened(0) } 1 .. 3;
+my $same = 0;
+for my $st (@streams) {
+    my $socket = $st->socket;
+    my $got = '';
+    turns_until(sub { IO::Select->new($socket)->can_read(0) && !sysread $socket, $got, 4000, length $got });
+    $st->finish;
+    $same++ if $got eq $want;
+}
+print "$same times the same\n";
+PERL
 
 done_testing;

@@ -245,4 +245,33 @@ subtest 'a stream is opened again' => sub {
     $st->finish;
 };
 
+subtest 'a stream without a daemon' => sub {
+    my $local = connect_test();
+    my $open = sub {
+        my $st = $local->new_stream;
+        $local->get_domain_by_name('test')->screenshot($st, 0);
+        return $st;
+    };
+    my $picture = '';
+    my $st = $open->();
+    $st->recv_all(sub { $picture .= $_[1]; $_[2] });
+    $st->finish;
+
+    my $before = threads();
+    my @streams = map { $open->() } 1 .. 3;
+    my @sockets = map { $_->socket } @streams;
+    ok read_all($_) eq $picture, 'the picture, to its end' for reverse @sockets;
+    is_deeply [$_->finish], [], 'finish' for @streams;
+    $st = $open->();
+    my $socket = $st->socket;
+    $st->abort;
+    ok index($picture, read_all($socket)) == 0, 'abort: the end of the file comes';
+    $st = $open->();
+    $socket = $st->socket;
+    close $socket;
+    error_is(sub { $st->finish }, { code => 38, message => 'socket failed: Broken pipe' },
+        'a socket that is closed unread: finish fails');
+    ok within(60, sub { threads() <= $before }), 'the threads end';
+};
+
 done_testing;

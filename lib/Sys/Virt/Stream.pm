@@ -547,7 +547,8 @@ with the socket may go, if a child process or a duplicate still has it.
 
 If the program has registered an event loop (L<Sys::Virt::Event>, libvirt's own or one in Perl), that
 loop moves the data, on its own thread. The program has to run it. A write to a stream that its
-daemon does not take waits in the loop.
+daemon does not take waits in the loop. A socket to read from ends
+within a second after its connection is lost.
 
 In any other program threads do it: three at most for all sockets of a connection, and
 two more with libvirt before 10.1, which loses a call beside another one if nobody makes a third. They take no signals,
@@ -563,7 +564,8 @@ No more than 1 MiB of a stream is on its way here, whoever stalls. libvirt itsel
 limit: where one reader stalls, and another stream or call of the same connection is waited for,
 libvirt reads all that comes before, and keeps it. A download of 256 MiB that nobody reads took 1 MiB by itself,
 and 256 MiB beside a console on the same connection. A stream that may stall is best given a connection
-of its own.
+of its own. Under an event loop libvirt reads whatever comes: a download of 48 MiB that nobody read took
+48 MiB.
 
 =head2 Which of them to take
 
