@@ -98,12 +98,12 @@ impl Stream {
         matches!(tried, Err(e) if e.code == sys::VIR_ERR_INVALID_ARG as i32)
     }
 
-    /// Whether its connection is known to be lost. No daemon is asked.
+    /// Whether its connection is known to be lost. No daemon is asked; false in a forked child.
     pub fn is_cut_off(&self) -> bool {
         // SAFETY: the connection lives as long as its stream.
         let is_lost =
             |connection: Connection| unsafe { sys::virConnectIsAlive(connection.into_ptr()) == 0 };
-        self.0.connection.map_or(false, is_lost)
+        !self.is_inherited() && self.0.connection.map_or(false, is_lost)
     }
 
     /// Whether some call has opened it. The call that is tried fails without a callback, and
