@@ -82,7 +82,9 @@ subtest 'a name that means a folder' => sub {
 
 # Beside the command's own modules there is the C binding's file, as when Sys::Virt is installed again.
 subtest 'another Stream.pm' => sub {
-    my ($c_binding) = grep { -e && !/\bblib\b/ } map { "$_/Sys/Virt/Stream.pm" } grep { !ref && m{^/} && !/\bblib\b/ } @INC;
+    # Our Debian package puts the C binding's file aside.
+    my ($c_binding) = grep { -e && slurp($_) !~ /sub implementation/ }
+        map { my $file = "$_/Sys/Virt/Stream.pm"; ($file, "$file.c-binding") } grep { !ref && m{^/} && !/\bblib\b/ } @INC;
     plan skip_all => 'no C binding here' unless $c_binding;
     make_path("$dir/lib/Sys/Virt");
     copy($c_binding, "$dir/lib/Sys/Virt/Stream.pm") or die "copy: $!";
