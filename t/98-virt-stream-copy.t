@@ -51,7 +51,8 @@ subtest 'holes' => sub {
     my @holes = (hole => 5 << 30, data => 65_536, hole => 1 << 20, data => 4096, hole => 5 << 30);
     sparse_file(volume_path('thin'), @holes);
     $daemon->adopt('thin');
-    is_deeply command([qw(--create --progress json streams/thin streams/thinner)], out => "$dir/out")->{status}, 0, 'ten GiB of them';
+    my $got = command([qw(--create --progress json streams/thin streams/thinner)], out => "$dir/out");
+    is $got->{status}, 0, 'ten GiB of them' or diag explain $got;
     same_extents(volume_path('thinner'), volume_path('thin'), '... stay where they are');
     is -s volume_path('thinner'), -s volume_path('thin'), '... the size';
     unlink map { volume_path($_) } qw(thin thinner);
