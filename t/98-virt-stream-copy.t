@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 
+use Config;
 use Test::More;
 use lib 't/lib';
 use StreamTest qw(libvirtd);
@@ -48,11 +49,13 @@ is command([qw(--offset 1 a b)])->{status}, 2, 'it has no offset';
 
 subtest 'holes' => sub {
     plan skip_all => 'no holes in this file system' unless keeps_holes($dir);
-    my @holes = (hole => 5 << 30, data => 65_536, hole => 1 << 20, data => 4096, hole => 5 << 30);
+    # A daemon of 32 bits counts in them.
+    my $large = $Config{ptrsize} == 4 ? 1 << 30 : 5 << 30;
+    my @holes = (hole => $large, data => 65_536, hole => 1 << 20, data => 4096, hole => $large);
     sparse_file(volume_path('thin'), @holes);
     $daemon->adopt('thin');
     my $got = command([qw(--create --progress json streams/thin streams/thinner)], out => "$dir/out");
-    is $got->{status}, 0, 'ten GiB of them' or diag explain $got;
+    is $got->{status}, 0, 'some GiB of them' or diag explain $got;
     same_extents(volume_path('thinner'), volume_path('thin'), '... stay where they are');
     is -s volume_path('thinner'), -s volume_path('thin'), '... the size';
     unlink map { volume_path($_) } qw(thin thinner);

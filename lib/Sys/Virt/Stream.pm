@@ -904,6 +904,11 @@ connection instead of giving an error.
 
 =item *
 
+A daemon of 32 bits counts the bytes of a sparse transfer, and of each hole, in 32 bits: with a volume of
+2 GiB or more a call may fail without a reason.
+
+=item *
+
 Keep-alive messages need an event loop: a connection that was opened before a loop was
 registered has none, and while no loop runs C<set_keep_alive> ends no waiting call.
 
