@@ -9,6 +9,7 @@ use StreamTest qw(libvirtd);
 use StreamTest::Proxy;
 
 my $daemon = daemon();
+plan skip_all => 'libvirtd 11.3 itself may lock up when a connection is cut' unless $daemon->bears_cuts;
 my $content = pattern(900_000);
 $daemon->volume('source', undef, $content);
 $daemon->volume('target', length $content);

@@ -899,6 +899,10 @@ does not meet this.
 
 =item *
 
+libvirtd 11.3 may answer nobody any more when a connection is cut while it has a stream's data to send.
+
+=item *
+
 A hole that the daemon cannot write (a full disk, the file system's limit) may cost the
 connection instead of giving an error.
 

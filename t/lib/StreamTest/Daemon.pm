@@ -194,9 +194,16 @@ sub restart {
 
 # A libvirtd 11.3 that cannot write what it is sent spins in its message queue, or
 # crashes, whoever the client is; 7.0, 9.0 and 12.8 do not.
-sub bears_failed_uploads {
+sub bears_failed_uploads { return !$_[0]->_is_11_3 }
+
+# A libvirtd 11.3 that finds a connection cut when it has data of a stream to send may wait for ever for
+# a lock that it holds itself: daemonStreamEvent takes the client's, and closes the client, at which
+# remoteClientFreePrivateCallbacks takes that lock again. In 9.0 it takes none.
+sub bears_cuts { return !$_[0]->_is_11_3 }
+
+sub _is_11_3 {
     my ($self) = @_;
-    return int($self->conn->get_library_version / 1_000) != 11_003;
+    return int($self->conn->get_library_version / 1_000) == 11_003;
 }
 
 # From now on it writes no file further than that: what is as good as a full disk.
