@@ -59,7 +59,7 @@ subtest 'the width' => sub {
 
 SKIP: {
     my $why = StreamTest::Command::no_terminal();
-    skip $why, 4 if $why;
+    skip $why, 5 if $why;
     my $daemon = daemon();
     my $dir = scratch();
     my $content = pattern(8 << 20);
@@ -72,7 +72,7 @@ SKIP: {
         my ($name, $code, %opt) = @_;
         pipe my $reader, my $writer or die "pipe: $!";
         my $run = StreamTest::Command->start([@to, @{ $opt{with} || [] }, qw(upload - streams/target)],
-            terminal => $opt{columns} || 80, in => $reader);
+            terminal => $opt{columns} || 80, in => $reader, env => $opt{env});
         close $reader;
         local $SIG{PIPE} = 'IGNORE';
         $writer->autoflush(1);
@@ -112,6 +112,23 @@ SKIP: {
         });
         is $got->{signal}, 2, 'which it ends by';
         like $got->{seen}, qr/\r {10,}\r\z/, 'the line is cleared';
+    };
+
+    subtest 'interrupted while the first line is drawn' => sub {
+        # Whoever loads IO::File only now has the real one, and is interrupted.
+        require File::Path;
+        File::Path::make_path("$dir/late/IO");
+        open my $file, '>', "$dir/late/IO/File.pm" or die "late: $!";
+        print {$file} "\@INC = grep { \$_ ne '$dir/late' } \@INC;\ndelete \$INC{'IO/File.pm'};\nrequire IO::File;\n"
+            . "kill INT => \$\$ if ref \$SIG{INT};\n1;\n";
+        close $file or die "late: $!";
+        my $got = $slow->('interrupted early', sub {
+            my ($run, $feed) = @_;
+            ok within(60, sub { $feed->(1000); $run->sees_now(qr{/s}) }), 'it goes on';
+            kill INT => $run->pid;
+            ok within(60, sub { $feed->(1000); $run->reap }), 'until it is interrupted';
+        }, env => { PERL5OPT => "-Mlib=$dir/late" });
+        is $got->{signal}, 2, 'which it ends by';
     };
 
     subtest 'a picture' => sub {

@@ -9,6 +9,8 @@ our $VERSION = '0.2.0';
 
 use Config ();
 use Getopt::Long ();
+# Perl would load it at the first method of a handle, and lose what a signal handler throws meanwhile.
+use IO::File ();
 use Sys::Virt::Stream::Command::Failure qw(reason);
 
 my %COMMAND = (
