@@ -39,6 +39,8 @@ plx_layer_ask(pTHX_ plx_layer *layer, plx_layer_call call, char *start, size_t l
     int gone;
 
     if (!layer->object) {
+        if (call == PLX_DRAIN)
+            Safefree(start);
         errno = EBADF;
         return PLX_FAILED;
     }
@@ -267,13 +269,15 @@ static MGVTBL plx_layer_vtbl = {
     NULL, NULL, NULL, NULL, plx_layer_object_free, NULL, plx_layer_object_dup, NULL
 };
 
+/* In a new thread the handle is one without an object, which is as good as closed: a perl with
+ * -DDEBUGGING insists on having one. */
 static PerlIO *
 plx_layer_dup(pTHX_ PerlIO *to, PerlIO *from, CLONE_PARAMS *param, int flags)
 {
-    PERL_UNUSED_ARG(to);
-    PERL_UNUSED_ARG(from);
+    char mode[8];
     PERL_UNUSED_ARG(param);
-    PERL_UNUSED_ARG(flags);
+    if (flags & PERLIO_DUP_CLONE)
+        return PerlIO_push(aTHX_ to, PerlIOBase(from)->tab, PerlIO_modestr(from, mode), NULL);
     errno = EBADF;
     return NULL;
 }
