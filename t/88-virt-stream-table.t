@@ -35,8 +35,7 @@ make_sparse($file);
 my $sha = sha($content);
 make_sparse(volume_path('disk.img'));
 $daemon->adopt('disk.img');
-# The header of a qcow2 image whose disk has a GiB, and something behind it.
-my $image = spew("$dir/debian.qcow2", pack('a4 N Q> N N Q> N N Q> Q> N N Q>', "QFI\xfb", 2, 0, 0, 16, 1 << 30, 0, 0, 65_536, 131_072, 1, 0, 0) . pattern(200_000));
+my $image = qcow2("$dir/debian.qcow2", 1 << 30);
 
 # What each row leaves: a file in $dir/got, or a volume `got` that was empty before.
 my $got = "$dir/got";

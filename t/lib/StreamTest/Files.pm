@@ -11,7 +11,7 @@ use StreamTest ();
 use Test::More ();
 use Time::HiRes ();
 
-our @EXPORT = qw(download upload volume_path extents same_extents keeps_holes left_in usable counts while_paused);
+our @EXPORT = qw(qcow2 download upload volume_path extents same_extents keeps_holes left_in usable counts while_paused);
 
 # An open stream of a volume, on a connection of its own if one is given.
 sub opened {
@@ -53,6 +53,16 @@ sub same_extents {
     $n++ while ($all[0][$n] // '') eq ($all[1][$n] // '');
     Test::More::diag("extent $n: ", $all[0][$n] // 'none', ' and not ', $all[1][$n] // 'none');
     return 0;
+}
+
+# Makes a file with the header of a qcow2 image whose disk has so many bytes, and something behind it. A
+# perl with integers of 32 bits packs no longer ones.
+sub qcow2 {
+    my ($path, $size) = @_;
+    my $high = int($size / 2**32);
+    my @wide = map { (0, $_) } 65_536, 131_072;
+    my $head = pack 'a4 N x8 N12 x8', "QFI\xfb", 2, 0, 16, $high, $size - $high * 2**32, 0, 0, @wide, 1, 0;
+    return StreamTest::spew($path, $head . StreamTest::pattern(200_000));
 }
 
 # Whether the file system under a directory keeps holes.

@@ -16,9 +16,10 @@ our @EXPORT_OK = qw(image);
 sub image {
     my ($head, $length) = @_;
     return { format => 'raw', capacity => $length } if length $head < 32;
-    my ($magic, $version, undef, undef, undef, $capacity) = unpack 'a4 N Q> N N Q>', $head;
+    # A perl with integers of 32 bits has no Q.
+    my ($magic, $version, $high, $low) = unpack 'a4 N x16 N N', $head;
     return { format => 'raw', capacity => $length } if $magic ne "QFI\xfb" || $version < 2;
-    return { format => 'qcow2', capacity => $capacity };
+    return { format => 'qcow2', capacity => $high * 2**32 + $low };
 }
 
 1;
