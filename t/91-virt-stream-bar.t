@@ -115,7 +115,7 @@ SKIP: {
     };
 
     subtest 'interrupted while the first line is drawn' => sub {
-        # Whoever loads IO::File only now has the real one, and is interrupted.
+        # A program that loads IO::File while its signal handlers are set gets the real one, and then a signal.
         require File::Path;
         File::Path::make_path("$dir/late/IO");
         open my $file, '>', "$dir/late/IO/File.pm" or die "late: $!";

@@ -49,7 +49,7 @@ is command([qw(--offset 1 a b)])->{status}, 2, 'it has no offset';
 
 subtest 'holes' => sub {
     plan skip_all => 'no holes in this file system' unless keeps_holes($dir);
-    # A daemon of 32 bits counts in them.
+    # A daemon of 32 bits counts bytes in 32 bits, and fails with more than 2 GiB.
     my $large = $Config{ptrsize} == 4 ? 1 << 29 : 5 << 30;
     my @holes = (hole => $large, data => 65_536, hole => 1 << 20, data => 4096, hole => $large);
     sparse_file(volume_path('thin'), @holes);

@@ -2,8 +2,8 @@
 //! the number too late, the number is not found, and nothing happens.
 
 use crate::hook::{Hook, Told};
-use crate::reference::Process;
 use crate::stream::check;
+use crate::timer::Timer;
 use crate::{Error, Stream};
 use std::os::raw::{c_int, c_void};
 use virt_sys as sys;
@@ -19,35 +19,22 @@ unsafe extern "C" fn dispatch(_: sys::virStreamPtr, events: c_int, number: *mut 
     HOOK.tell(number, events);
 }
 
+unsafe extern "C" fn readable(_: c_int, number: *mut c_void) {
+    HOOK.tell(number, crate::EVENT_READABLE);
+}
+
 /// A timer of the event loop that calls the hook with `EVENT_READABLE` turn after
 /// turn, for a stream that has something to read which libvirt no longer has.
 /// Drop takes it out of the loop.
 pub struct Readable {
-    timer: c_int,
-    process: Process,
-}
-
-unsafe extern "C" fn readable(_: c_int, number: *mut c_void) {
-    HOOK.tell(number, crate::EVENT_READABLE);
+    _timer: Timer,
 }
 
 impl Readable {
     /// None where no event loop has been registered.
     pub fn new(number: usize) -> Option<Readable> {
-        let opaque = number as *mut c_void;
-        // SAFETY: a number that nobody follows, so there is nothing to free.
-        let timer = unsafe { sys::virEventAddTimeout(0, Some(readable), opaque, None) };
-        let process = Process::this();
-        (timer >= 0).then_some(Readable { timer, process })
-    }
-}
-
-impl Drop for Readable {
-    fn drop(&mut self) {
-        if self.process == Process::this() {
-            // SAFETY: the timer is ours, and removed here only.
-            unsafe { sys::virEventRemoveTimeout(self.timer) };
-        }
+        let timer = Timer::new(0, readable, number)?;
+        Some(Readable { _timer: timer })
     }
 }
 

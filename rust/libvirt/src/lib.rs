@@ -19,6 +19,7 @@ pub mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod under_way;
 mod watch;
 mod worker;
@@ -31,8 +32,9 @@ pub use identity::Connection;
 pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
 pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
+pub use timer::{on_pulse, Pulse};
 pub use under_way::{calls_end_soon, calls_end_soon_on};
-pub use watch::{on_watch, Pulse, Watch};
+pub use watch::{on_watch, Watch};
 
 pub const NONBLOCK: u32 = virt_sys::VIR_STREAM_NONBLOCK;
 pub const RECV_STOP_AT_HOLE: u32 = virt_sys::VIR_STREAM_RECV_STOP_AT_HOLE;

@@ -100,7 +100,7 @@ impl Stream {
 
     /// Whether its connection is known to be lost. No daemon is asked; false in a forked child.
     pub fn is_cut_off(&self) -> bool {
-        // SAFETY: the connection lives as long as its stream.
+        // SAFETY: libvirt's stream, which lives while `self` does, holds its connection.
         let is_lost =
             |connection: Connection| unsafe { sys::virConnectIsAlive(connection.into_ptr()) == 0 };
         !self.is_inherited() && self.0.connection.map_or(false, is_lost)

@@ -1,4 +1,4 @@
-//! A watch of a descriptor in the program's event loop, and a timer there.
+//! A watch of a descriptor in the program's event loop.
 
 use crate::hook::{Hook, Told};
 use crate::reference::Process;
@@ -45,40 +45,6 @@ impl Drop for Watch {
         if self.process == Process::this() {
             // SAFETY: the watch is ours, and removed here only.
             unsafe { sys::virEventRemoveHandle(self.watch) };
-        }
-    }
-}
-
-/// A timer that comes again and again. Drop takes it out of the loop.
-pub struct Pulse {
-    timer: c_int,
-    process: Process,
-}
-
-impl Pulse {
-    /// The number that its events have; no watch has it. For 0, Sys::Virt would give a loop in
-    /// Perl an undefined value, and warn.
-    pub const NUMBER: usize = isize::MAX as usize;
-
-    /// None where the loop takes none.
-    pub fn new(milliseconds: c_int) -> Option<Pulse> {
-        let opaque = Pulse::NUMBER as *mut c_void;
-        // SAFETY: a number that nobody follows, so there is nothing to free.
-        let timer = unsafe { sys::virEventAddTimeout(milliseconds, Some(beat), opaque, None) };
-        let process = Process::this();
-        (timer >= 0).then_some(Pulse { timer, process })
-    }
-}
-
-unsafe extern "C" fn beat(_: c_int, number: *mut c_void) {
-    HOOK.tell(number, 0);
-}
-
-impl Drop for Pulse {
-    fn drop(&mut self) {
-        if self.process == Process::this() {
-            // SAFETY: the timer is ours, and removed here only.
-            unsafe { sys::virEventRemoveTimeout(self.timer) };
         }
     }
 }

@@ -269,8 +269,8 @@ static MGVTBL plx_layer_vtbl = {
     NULL, NULL, NULL, NULL, plx_layer_object_free, NULL, plx_layer_object_dup, NULL
 };
 
-/* In a new thread the handle is one without an object, which is as good as closed: a perl with
- * -DDEBUGGING insists on having one. */
+/* In a new thread the handle has a layer without an object, and is as good as closed. Without
+ * a layer a perl with -DDEBUGGING would end the program, which asserts that each handle has a copy. */
 static PerlIO *
 plx_layer_dup(pTHX_ PerlIO *to, PerlIO *from, CLONE_PARAMS *param, int flags)
 {

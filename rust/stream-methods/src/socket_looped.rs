@@ -47,6 +47,7 @@ impl Looped {
         first: Vec<u8>,
     ) -> Result<(), Error> {
         libvirt::on_watch(on_watch);
+        libvirt::on_pulse(on_pulse);
         let socket = Rc::new(Looped {
             end,
             number: callback::next_number(),
@@ -273,7 +274,7 @@ fn pulse() -> Option<Rc<Pulse>> {
 }
 
 /// libvirt tells no stream that its connection is lost. The next call on it does, at once.
-fn on_pulse() {
+fn on_pulse(_: usize, _: i32) {
     let all = WATCHED.try_with(|all| {
         let all = all.borrow();
         let states = all.values().map(|(interpreter, state)| {
@@ -293,11 +294,8 @@ fn on_pulse() {
     }
 }
 
-/// An event of a watch, or of the pulse, from the loop.
+/// An event of a watch, from the loop.
 fn on_watch(number: usize, _: i32) {
-    if number == Pulse::NUMBER {
-        return on_pulse();
-    }
     let found = WATCHED.try_with(|all| {
         let all = all.borrow();
         let (interpreter, state) = all.get(&number)?;

@@ -55,8 +55,8 @@ sub same_extents {
     return 0;
 }
 
-# Makes a file with the header of a qcow2 image whose disk has so many bytes, and something behind it. A
-# perl with integers of 32 bits packs no longer ones.
+# Makes a file with the header of a qcow2 image whose disk has so many bytes, and something behind it. It
+# packs no Q, which a perl with integers of 32 bits does not have.
 sub qcow2 {
     my ($path, $size) = @_;
     my $high = int($size / 2**32);

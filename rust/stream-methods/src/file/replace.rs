@@ -63,7 +63,7 @@ impl Replacement {
                 let why = "the file at hand is shorter than what it is said to have";
                 return Err(Error::new(ErrorKind::Other, why));
             }
-            // ext4 writes a file that was once cut to nothing to the disk when it is closed.
+            // ext4 writes a file to the disk at its close if the file was once cut to no bytes.
             if size > from {
                 file.set_len(from)?;
             }
