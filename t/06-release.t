@@ -61,7 +61,7 @@ for (['debian/changelog', qr/^\S+ \(([^)]+)\)/], ['fedora/perl-Sys-Virt-Stream.s
     }
 }
 
-for my $module (glob 'lib/Sys/Virt/Stream.pm lib/Sys/Virt/Stream/*.pm bin/*') {
+for my $module (glob 'lib/Sys/Virt/Stream.pm lib/Sys/Virt/Stream/*.pm lib/Sys/Virt/Stream/*.pod bin/*') {
     my $said = '';
     open my $to, '>', \$said or die $!;
     my $checker = Pod::Checker->new(-warnings => 1);
@@ -74,6 +74,7 @@ for my $module (glob 'lib/Sys/Virt/Stream.pm lib/Sys/Virt/Stream/*.pm bin/*') {
 my $pod = join '', lines('lib/Sys/Virt/Stream.pm');
 my ($ok, $out) = $tree->make;
 ok $ok, 'make' or diag $out;
+ok -e $tree->path("blib/$_"), "$_ is to be installed" for files('lib', qr/\.(?:pm|pod)$/);
 ($ok, $out) = $tree->perl('-Mblib', '-e', 'use Sys::Virt::Stream; my $s = \%Sys::Virt::Stream::;
     print map { defined &{"Sys::Virt::Stream::$_"} ? "$_\n" : () } sort keys %$s');
 # What Perl itself calls is nobody else's to name.

@@ -199,6 +199,7 @@ the C<Sys::Virt::Stream> package of L<Sys::Virt>, Perl's binding of libvirt,
 and takes the place of the one that comes with it. Connections, domains,
 volumes and everything else are those of the installed Sys::Virt. A program
 needs no change, and may load the two modules in any order.
+L<Sys::Virt::Stream::Differences> lists what differs.
 
 Data are bytes everywhere. Sizes and lengths are in bytes.
 
@@ -331,241 +332,30 @@ does nothing after that.
 
 =back
 
-=head1 WHOLE FILES
+=head1 BEYOND THE C BINDING
 
-Only this module has these two methods, so C<< Sys::Virt::Stream->can('recv_file') >>
-tells whether they are there. Each makes a whole transfer. No Perl code runs for a
-piece of it, and the stream is finished when it returns. A C<finish> after it does
-nothing. They need a blocking stream.
+Only this module has these methods, so C<< Sys::Virt::Stream->can('recv_file') >>
+tells whether they are there.
 
 =over 4
 
 =item $result = $st->recv_file($target, %options)
 
-Writes what the stream delivers to a file.
-
 =item $result = $st->send_file($source, %options)
 
-Sends a file.
-
-=back
-
-The file is a path or a filehandle. A path to be written is created if need be. An
-existing file is truncated when the stream has delivered its first data or its end, and
-not before. A transfer through a handle begins at the handle's position, if it has one,
-and leaves the handle behind what was moved. If the handle does not block, the call
-waits for it. A handle needs a descriptor of its own, and no layers but Perl's plain
-ones: a handle with an encoding, a handle on a string and a tied handle are refused.
-
-Both methods return a reference to a hash:
-
-=over 4
-
-=item bytes
-
-All bytes of the file that were moved or passed over.
-
-=item holes
-
-How many of those bytes lie in holes.
-
-=item seconds
-
-How long the transfer took, with a fraction.
-
-=item digest
-
-The digest, if one was asked for.
-
-=back
-
-Another stream may stand in the place of the file: C<< $to->send_file($from) >> and
-C<< $from->recv_file($to) >> move all that C<$from> delivers, holes included, and finish both.
-A failure aborts both. The two streams should be on connections of their own: what a
-connection receives while it sends is kept in memory.
-
-=head2 Options
-
-C<offset>, C<length> and C<progress> count as not given where their value is undefined.
-
-=over 4
-
-=item sparse => 1
-
-Keeps holes. Holes that the file system tells of are sent as holes, and holes that arrive
-become holes of the file. The stream has to be opened as a sparse one. Where a file can
-have no holes (a pipe, a terminal, a device), a hole is written as zeroes.
-
-=item detect_zeroes => 1
-
-Makes holes also of blocks of 4 KiB, aligned in the file, that hold nothing but zeroes: in
-the file, or on the stream, which has to be C<sparse> then.
-
-=item offset => $bytes
-
-Begins the transfer at this position, from the file's start. A file to be written is then
-not truncated. A file without positions, such as a pipe, can have no offset.
-
-=item length => $bytes
-
-Moves exactly as many bytes. A file or a stream that ends before that is an error. Without
-this option all is moved up to the end: of an ordinary file, the end that it has when the
-transfer begins.
-
-=item digest => 'sha256'
-
-Computes that digest of what is moved, and returns it in hexadecimal digits. A hole counts
-as its zeroes, so the digest is what C<sha256sum> says of the file. It takes the processor
-about a second for a GiB, also of a hole, if the processor has instructions for it.
-
-=item limit => $bytes
-
-Moves no more bytes than this in a second. Holes do not count.
-
-=item progress => $coderef
-
-Calls C<< $coderef->($bytes, $holes, $total) >> about four times a second, and once at
-the end: the bytes so far, those of them in holes, and how many there will be. C<$total> is
-undef where that is not known. A die ends the transfer.
-
-=item sync => 1
-
-For C<recv_file> only: the file is on disk when the call returns.
-
-=item replace => 1
-
-For C<recv_file> with a path only: the file at that path is replaced in one step when all
-has arrived and the stream has finished without an error. Until then, and on any failure,
-it stays as it is. The new file has the old one's permissions, extended attributes and
-access control lists, and its owner where that is allowed. If the path is a symbolic link,
-the file that it leads to is replaced. During the transfer there is a file F<.NAME.XXXXXX>
-in the same folder. A failure removes it. A signal that ends the process without a handler
-leaves it there.
-
-=item partial => $path
-
-With C<replace> only: the new file has this path during the transfer. It must be in the
-same file system. A failure leaves it there, and another transfer can continue it: C<offset>
-then says how many of its bytes are right, and the stream has to begin behind them. No two
-transfers write to it at a time.
-
-=back
-
-=head2 When they fail
-
-A wrong argument (an unknown option, a directory, a handle with an encoding, a non-blocking
-stream) is an exception before anything has been moved, and the stream stays as it was.
-
-Later failures abort the stream. An error of the system is a L<Sys::Virt::Error> that names
-the file and the reason: "recv_file failed: cannot write /images/disk: No space left on
-device". Without C<replace> a file then keeps what has been written to it.
-
-Signal handlers run between pieces, and while the call waits for the stream or the file: see
-L</SIGNALS>.
-
-=head1 A STREAM AS A FILEHANDLE
-
-=over 4
+Moves a whole file through the stream, and finishes it: see L<Sys::Virt::Stream::Files>.
 
 =item $fh = $st->handle
 
 Returns a filehandle over a blocking stream, for code that reads from a handle or writes to
-one: see L<Sys::Virt::Stream::Handle>. Only this module has this method.
-
-=back
-
-=head1 A STREAM AS A SOCKET
-
-The end of the file on a stream's socket alone is no success: only a C<finish> that returns says
-that all has arrived, as only C<waitpid> says so of a pipe.
-
-=over 4
+one: see L<Sys::Virt::Stream::Handle>.
 
 =item $socket = $st->socket
 
-Returns an L<IO::Socket::UNIX> whose other end is the stream: data of the stream can be read from
-it, and what is written to it is sent. It has a descriptor (C<fileno>), so C<select>,
-C<sysread>, C<< <$socket> >>, C<print> and C<shutdown> work on it, and every event loop and
-L<Expect> can wait for it. A child process can have it as its standard input or output.
-Only this module has this method.
-
-    $volume->download(my $st = $conn->new_stream, 0, 0);
-    my $socket = $st->socket;
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        open STDIN, '<&', $socket or die "stdin: $!";
-        exec 'zstd', '-qo', 'disk.zst' or die "zstd: $!";
-    }
-    close $socket;
-    $st->finish;                 # dies if the stream or its reader has failed
-    waitpid $pid, 0;
-    die "zstd failed" if $?;
+Returns a socket whose other end is the stream. The end of the file on it alone is no success: only a
+C<finish> that returns says that all has arrived. See L<Sys::Virt::Stream::Socket>.
 
 =back
-
-Sockets need Linux. The stream must be open and must block. It has one socket at a time, and while it has one, every
-other method but C<finish> and C<abort> is refused. What C<recv> had received ahead comes first.
-The socket is closed by C<exec>, blocks until the program says otherwise, and has no encoding.
-A hole of a sparse stream arrives as its zeroes: a socket cannot say where they are, and none of
-the volume's bytes is missing.
-
-=head2 The end
-
-=over 4
-
-=item *
-
-A download ends with the end of the file on the socket. An error of the stream looks the same
-there. A reboot inside a guest does not end a console's stream. The end of the guest's machine does.
-
-=item *
-
-An upload ends with C<shutdown($socket, 1)>, or when the last who has the socket closes it. An error of
-the stream is a broken pipe there.
-
-=item *
-
-C<finish> waits until the download's end is in the socket, or until the upload's end has come and all is
-sent. It finishes the stream, and dies with the stream's error if there was any. It dies as
-well if the socket was closed with data unread. Until somebody reads, it waits, as C<waitpid> waits
-for a process that writes to a pipe; a signal handler that dies ends that. If the program
-itself could still write to an upload's socket, C<finish> dies at once, and changes nothing.
-
-=item *
-
-A console has no end of its own: C<finish> waits until all that was written has been sent.
-
-=item *
-
-C<abort>, and the end of the last reference to the stream object, end both sides at once: the reader
-finds the end of the file, the writer a broken pipe. The socket does not keep the stream. The variable
-with the socket may go, if a child process or a duplicate still has it.
-
-=back
-
-=head2 Who moves the data
-
-If the program has registered an event loop (L<Sys::Virt::Event>, libvirt's own or one in Perl), that
-loop moves the data, on its own thread. The program has to run it. A write to a stream that its
-daemon does not take waits in the loop. A socket to read from ends
-within a second after its connection is lost.
-
-In any other program threads do it: three at most for all sockets of a connection, and
-two more with libvirt before 10.1, which loses a call beside another one if nobody makes a third. They take no signals,
-and end with the last socket. This has three consequences. C<register_default> and C<register> of
-Sys::Virt::Event are refused once there was a socket, since libvirt takes one loop only: register the
-loop first. A close callback (C<register_close_callback>) would be called on such a thread: while there are
-sockets, none can be registered, and once there is one, a socket needs an event loop. A stream of a
-driver without a daemon whose data goes both ways needs an event loop too.
-
-In a forked child the threads do not exist. The child may use the socket, but not the stream.
-
-No more than 1 MiB of a stream is on its way here, whoever stalls. libvirt itself queues without a
-limit: where one reader stalls, and another stream or call of the same connection is waited for,
-libvirt reads all that comes before, and keeps it. A download of 256 MiB that nobody reads took 1 MiB by itself,
-and 256 MiB beside a console on the same connection. A stream that may stall is best given a connection
-of its own. Under an event loop libvirt reads whatever comes: a download of 48 MiB that nobody read took
-48 MiB.
 
 =head2 Which of them to take
 
@@ -720,208 +510,6 @@ that was forked in an event callback leaves by C<exec> or C<POSIX::_exit>. Any o
 C<exit> included, leads through libvirt, which may wait there for a thread that only the
 parent has.
 
-=head1 DIFFERENCES FROM THE C BINDING
-
-A program that works with the C binding's stream works with this one. Where the
-C binding crashes, hangs, leaks or loses data, this module does what is said here.
-
-=over 4
-
-=item *
-
-C<new>, C<implementation>, C<recv_file>, C<send_file>, C<handle> and C<socket> exist.
-
-=item *
-
-A handler that returns undef because its own I/O failed ends the transfer with
-that error, and an undef without an error from a sink is an error as well. In the
-C binding a sink is called again for ever, and a source's failure is taken for the
-end of the data.
-
-=item *
-
-A C<send_all> handler that claims more than its scalar holds is an error which
-says both numbers. In the C binding the memory behind the scalar is sent.
-
-=item *
-
-If a C<send_all> handler supplies more than it was asked for, all of it is sent; in
-C<sparse_send_all> that is an error. In the C binding the rest is dropped silently.
-
-=item *
-
-A transfer whose handler dies has been aborted, and leaving a handler by C<last>,
-C<next> or C<goto> is an exception. In the C binding the stream stays open on both
-sides, and the rest of the program runs inside the handler.
-
-=item *
-
-A stream that is dropped while it is open is aborted. In the C binding both sides go
-on queueing its data.
-
-=item *
-
-C<recv> stores into everything that can be assigned to: ties, elements that do not
-exist yet, C<substr>. What it stores never has the utf8 flag. A read-only target
-is refused before data is received. If another target fails to take the data, the
-next C<recv> delivers it. C<nbytes> is cut to 16 MiB. In the C binding such targets
-stay empty, data appears as other characters, and a large C<nbytes> ends the process.
-
-=item *
-
-C<send>, and the handlers of C<send_all>, send the characters of a string as
-bytes, whatever its utf8 flag, and refuse characters over 255. In the C binding the
-internal encoding is sent.
-
-=item *
-
-A value with magic (a tie, a C<substr>, a numbered match) is read before it is
-looked at. In the C binding it may count as undefined.
-
-=item *
-
-A hole of a negative length is refused. For a hole of length 0 nothing is sent. In the C
-binding the daemon is told, and may never answer again.
-
-=item *
-
-C<send_hole> with flags on an open stream dies with the error that libvirt has for a
-local stream. In the C binding the daemon's refusal closes the connection, and may end the
-daemon.
-
-=item *
-
-C<send_hole> after a C<send> of no bytes, which ends an upload, dies with "cannot write to
-stream: Bad file descriptor", as a C<send> there does. In the C binding the daemon's refusal
-closes the connection.
-
-=item *
-
-C<send_hole> on a local stream that has ended is an error. In the C binding it crashes.
-
-=item *
-
-Nothing but a stream is ever followed as a pointer. Each method dies with libvirt's
-"invalid stream pointer" for an object that is no stream; C<recv_all> and its kin and
-C<add_callback> do so for anything else too. In the C binding the integer in the object is
-followed, and the program crashes.
-
-=item *
-
-A stream that was opened for one direction, by C<< $vol->download >>,
-C<< $vol->upload >> or C<< $domain->screenshot >>, refuses calls for the other
-direction: sending to a download, and a blocking C<recv> from an upload, die with
-"cannot write to stream: Bad file descriptor" or "cannot read from stream: Bad
-file descriptor". In the C binding sent data is lost, or comes back as data, and the
-daemon answers nothing any more; a hole crashes; and the C<recv> waits for ever.
-
-=item *
-
-A stream that is opened again after its end is as good as new. Opening a stream that
-is open aborts what it was open for. In the C binding the earlier transfer goes on unseen.
-While a call that was left is still under way on the stream, opening it is an error.
-
-=item *
-
-An C<abort> that the daemon does not answer, a call on a stream that ended so, and a
-broken connection are exceptions: see L</SIGNALS>. In the C binding the call waits for
-ever, and SIGPIPE ends the program.
-
-=item *
-
-Objects of libvirt's are undefined in a new thread. In the C binding the end of that
-thread frees the first thread's objects.
-
-=item *
-
-What a callback holds is released when the callback is removed, and when the stream ends.
-In the C binding it is never released on a connection to a daemon.
-
-=item *
-
-A stream that ends takes its callback out of the event loop. In the C binding the loop
-goes on calling it.
-
-=item *
-
-The callback keeps the stream, not the variable that C<add_callback> was called on: that
-variable may be undefined or used again. In the C binding the callback is given what the
-variable holds then.
-
-=item *
-
-C<add_callback> calls what the variable given for the callback holds at the time, as in the C
-binding. If the variable is undef by then, the call is an exception. In the C binding
-the program crashes.
-
-=item *
-
-An exception in Perl code that libvirt calls comes out when libvirt has returned. Such code
-is a stream's callback, the methods of an event loop written in Perl and the signal handlers
-that run in them, and the callbacks of Sys::Virt's other classes: close callbacks, domain,
-network, storage pool, node device and secret events, watches and timers, and the callback
-that is asked for credentials. The exception comes out of the method of this module, of the
-turn of the event loop (C<Sys::Virt::Event::run_default>, C<_run_timeout_callback>,
-C<_run_handle_callback>), or of the call that registered the code. If several exceptions
-come up in one turn, the next turn begins with the second. If the exception
-comes up in another call of Sys::Virt's, such as the opening of a connection, the next turn
-of the event loop begins with it; a program that runs no loop does not see it. In the C binding the exception jumps out of libvirt
-while that holds locks.
-
-=item *
-
-If a callback runs a loop in Perl, that leaves out the watch or timer that is being
-dispatched, as libvirt's own loop does. In the C binding libvirt does not survive it.
-
-=item *
-
-Signal handlers run while a call waits: see L</SIGNALS>. In the C binding they run when the
-call returns.
-
-=item *
-
-Many short calls of a handler leave nothing on Perl's stack. In the C binding each leaves
-its values there until the transfer is over.
-
-=back
-
-=head1 FAULTS OF LIBVIRT
-
-These are libvirt's own, and reach programs on either binding.
-
-=over 4
-
-=item *
-
-libvirtd 7.0 to 11.3 may end when a connection closes while streams are open on it and a
-call or late data of it is still in work. A program that ends its streams before it exits
-does not meet this.
-
-=item *
-
-libvirtd 11.3 may answer nobody any more when a connection is cut while it has a stream's data to send.
-
-=item *
-
-A hole that the daemon cannot write (a full disk, the file system's limit) may cost the
-connection instead of giving an error.
-
-=item *
-
-A daemon of 32 bits counts the bytes of a sparse transfer, and of each hole, in 32 bits: with a volume of
-2 GiB or more a call may fail without a reason.
-
-=item *
-
-Keep-alive messages need an event loop: a connection that was opened before a loop was
-registered has none, and while no loop runs C<set_keep_alive> ends no waiting call.
-
-=item *
-
-C<unregister_close_callback> in a close callback never returns.
-
-=back
-
 =head1 ENVIRONMENT
 
 =over 4
@@ -935,7 +523,9 @@ out.
 
 =head1 SEE ALSO
 
-L<Sys::Virt::Stream::Handle>, L<Sys::Virt>, L<Sys::Virt::Error>,
+L<Sys::Virt::Stream::Differences> lists what differs from the C binding, and the faults of libvirt.
+
+L<Sys::Virt::Stream::Files>, L<Sys::Virt::Stream::Handle>, L<Sys::Virt::Stream::Socket>, L<Sys::Virt>, L<Sys::Virt::Error>,
 L<Sys::Virt::Event>, L<Sys::Virt::StorageVol>, L<Sys::Virt::Domain>,
 L<https://libvirt.org/>
 
