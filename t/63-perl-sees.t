@@ -192,6 +192,27 @@ while ((my $got = $st->recv(my $data, 1_000)) > 0) { $bytes += $got }
 $st->finish;
 print "$bytes\n";
 EOP
+# The debugger's own frame stands between libvirt and the loop's method.
+ok_perl(<<'EOP', "add_handle failed\nnothing\n", 'perl -d: what a loop in Perl throws comes out of the call that asked it', switches => ['-d'], env => \%debug) if rust();
+use strict; use warnings;
+use Sys::Virt;
+use StreamTest::Loop;
+my $fails = 0;
+{
+    no warnings 'redefine';
+    my $add = \&StreamTest::Loop::add_handle;
+    *StreamTest::Loop::add_handle = sub { my $id = &$add; die "add_handle failed\n" if $fails; return $id };
+}
+my $loop = StreamTest::Loop->new;
+my $conn = Sys::Virt->new(uri => 'test:///default');
+my $st = $conn->new_stream(Sys::Virt::Stream::NONBLOCK);
+$conn->get_domain_by_name('test')->screenshot($st, 0);
+$fails = 1;
+eval { $st->add_callback(Sys::Virt::Stream::EVENT_READABLE, sub { }) };
+print $@;
+eval { $loop->step(0.02) };
+print $@ || "nothing\n";
+EOP
 if (rust() && StreamTest::has('libvirtd') && StreamTest::has('qemu')) {
     my $guest = daemon()->guest;
     ok_perl(<<'EOP', "came\n", 'perl -d: sysread on a handle takes what has come', switches => ['-d'], env => \%debug,

@@ -29,6 +29,7 @@ XS(plx_guarded)
     SV *args[PLX_MOST_ARGS];
     plx_job job;
     I32 i;
+    plx_frame *holder;
     plx_status status;
 
     Zero(&job, 1, plx_job);
@@ -39,8 +40,10 @@ XS(plx_guarded)
     job.code = SvREFCNT_inc_simple_NN(plx_code_of(cv)->mg_obj);
     job.args = args;
     job.argc = (size_t)items;
-    /* The caller has scopes on Perl's stacks that it will leave. */
-    status = plx_contain(aTHX_ plx_usable(aTHX_ plx_context_of(aTHX)->holder), plx_run_call_value, &job);
+    /* The caller has scopes on Perl's stacks that it will leave. Frames of Perl's between the
+     * library and here, as a debugger's, change nothing: nothing jumps over them. */
+    holder = plx_context_of(aTHX)->holder;
+    status = plx_contain(aTHX_ holder == PLX_HELD ? NULL : holder, plx_run_call_value, &job);
     SvREFCNT_dec_NN(job.code);
     for (i = 0; i < items; i++)
         SvREFCNT_dec_NN(args[i]);

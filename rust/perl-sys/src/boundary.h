@@ -148,7 +148,7 @@ struct plx_frame {
     SSize_t top;
     SV *err;
     SV *thrown;              /* or what contained code has thrown */
-    PERL_SI *stack;          /* where the caller stood: see plx_usable */
+    PERL_SI *stack;          /* where the caller stood: see frames.c */
     I32 context;
     U8 in_eval;
     int masked;              /* signals are held back while Rust runs */
@@ -189,7 +189,6 @@ void plx_answer_with(pTHX_ const plx_answer *answer);
  * and this is the frame of the method that has called the library: code that the library
  * calls back leaves its exceptions there. */
 plx_frame *plx_hold(void *perl, plx_frame *holder);
-plx_frame *plx_usable(pTHX_ plx_frame *holder);
 #define PLX_HELD ((plx_frame *)&plx_the_table)
 
 void plx_returns(pTHX);

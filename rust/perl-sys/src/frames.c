@@ -79,7 +79,7 @@ plx_hold(void *perl, plx_frame *holder)
 /* `holder` if it can keep a jump, else NULL. It can if no frame of Perl's is between it and
  * here, since the library would return into that; or if it keeps a jump already, which has
  * unwound them. */
-plx_frame *
+static plx_frame *
 plx_usable(pTHX_ plx_frame *holder)
 {
     if (!holder || holder == PLX_HELD)
