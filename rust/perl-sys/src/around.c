@@ -29,6 +29,7 @@ XS(plx_guarded)
     SV *args[PLX_MOST_ARGS];
     plx_job job;
     I32 i;
+    const U8 in_eval = PL_in_eval;
     plx_frame *holder;
     plx_status status;
 
@@ -43,7 +44,16 @@ XS(plx_guarded)
     /* The caller has scopes on Perl's stacks that it will leave. Frames of Perl's between the
      * library and here, as a debugger's, change nothing: nothing jumps over them. */
     holder = plx_context_of(aTHX)->holder;
-    status = plx_contain(aTHX_ holder == PLX_HELD ? NULL : holder, plx_run_call_value, &job);
+    if (holder == PLX_HELD)
+        holder = NULL;
+    /* At the end of a program a loop in Perl may be gone before the streams. What comes of that
+     * is for nobody: not for the destructor, and not for a warning in place of that. */
+    if (PL_dirty) {
+        holder = NULL;
+        PL_in_eval &= ~EVAL_KEEPERR;
+    }
+    status = plx_contain(aTHX_ holder, plx_run_call_value, &job);
+    PL_in_eval = in_eval;
     SvREFCNT_dec_NN(job.code);
     for (i = 0; i < items; i++)
         SvREFCNT_dec_NN(args[i]);
