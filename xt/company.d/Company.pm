@@ -14,9 +14,9 @@ sub run_program {
     my $file = $0;
     $call->(sub {
         package main;
-        my $done = do($file =~ m{^/} ? $file : "./$file");
+        -r $file or die "$file: $!\n";
+        do($file =~ m{^/} ? $file : "./$file");
         die $@ if $@;
-        die "$file: $!" unless defined $done || !$!;
         return;
     });
     exit 0;
