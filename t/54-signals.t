@@ -63,7 +63,7 @@ for my $call (sort keys %blocked) {
         my ($throw, $is) = @{ $throws{$what} };
         my $st = console();
         local $SIG{USR1} = $throw;
-        my $timer = signals(USR1 => 1);    # when the call waits, also on a machine that is busy
+        my $timer = signals(USR1 => 0.2);
         my $error = error_of(sub { $blocked{$call}->($st) });
         ok $is->($error), "$call: $what comes out" or diag explain $error;
         ok error_of(sub { $st->recv(my $data, 10); }), 'the stream is over';
@@ -72,16 +72,27 @@ for my $call (sort keys %blocked) {
     }
 }
 
-# One to the process of the test, after so many seconds, and again until it is stopped.
+# One to the process of the test, so many seconds later and while it waits, and again until this
+# is dropped.
 sub signals {
     my ($name, @after) = @_;
     my $parent = $$;
     my $pid = fork // die "cannot fork: $!";
     if (!$pid) {
-        for my $after (@after) { Time::HiRes::sleep($after); kill $name, $parent }
+        for my $after (@after) {
+            Time::HiRes::sleep($after);
+            1 until getppid != $parent || waits($parent);
+            kill $name, $parent if getppid == $parent;
+        }
         POSIX::_exit(0);
     }
     return bless \$pid, 'Signals';
+}
+# It sleeps, and has done nothing else for a moment. (A busy machine may not let it come so far for long.)
+sub waits {
+    my ($pid) = @_;
+    my @slept = map { Time::HiRes::sleep(0.05); slurp("/proc/$pid/status") =~ /^State:\s+S.*^voluntary_ctxt_switches:\s+(\d+)/ms ? $1 : -1 } 1, 2;
+    return $slept[0] >= 0 && $slept[0] == $slept[1];
 }
 sub Signals::DESTROY { local ($?, $!); kill 'KILL', ${ $_[0] }; waitpid ${ $_[0] }, 0; return }
 
@@ -89,7 +100,7 @@ subtest 'a handler that returns lets the call go on' => sub {
     my $st = console();
     my $count = 0;
     local $SIG{USR1} = sub { $count++ == 2 and die "third\n" };
-    my $timer = signals(USR1 => 0.2, 0.3, 0.3, 0.3);
+    my $timer = signals(USR1 => (0.2) x 20);
     is error_of(sub { $st->recv(my $data, 100) }), "third\n", 'until one dies';
     is $count, 3, 'all of them ran';
 };
@@ -152,21 +163,23 @@ subtest 'what a handler does with streams' => sub {
 };
 
 subtest 'a blocked call within a handler of a blocked call' => sub {
-    my ($outer, $depth, @log) = (console(), 0);
+    my ($outer, $depth, $waits, @log) = (console(), 0, 0);
     my $other = $daemon->guest(paused => 1);
     local $SIG{USR1} = sub {
         if (++$depth == 1) {
             my $inner = $conn->new_stream;
             $other->open_console($inner, undef, Sys::Virt::Domain::OPEN_CONSOLE_FORCE);
-            push @log, error_of(sub { $inner->recv(my $data, 100) });
+            push @log, error_of(sub { $waits = 1; $inner->recv(my $data, 100) });
             die "outer\n";
         }
         die "inner\n";
     };
-    local $SIG{USR2} = sub { die "inner\n" };
+    # The handler also waits for the daemon, to open a console.
+    local $SIG{USR2} = sub { return if !$waits; $waits = 0; die "inner\n" };
     my $timer = signals(USR1 => 0.2);
-    my $second = signals(USR2 => 1);
+    my $second = signals(USR2 => (0.2) x 500);
     push @log, error_of(sub { $outer->recv(my $data, 100) });
+    undef $second;
     is_deeply \@log, ["inner\n", "outer\n"], 'each comes out of its own';
     $other->destroy;
 };
