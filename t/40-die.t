@@ -124,7 +124,7 @@ subtest 'what the daemon would keep open' => sub {
     my ($slot) = grep { $_->{name} eq 'recv_all' } @slots;
     my $st = $slot->{open}->();
     $st->recv(my $data, 1);
-    # The daemon looks into every volume of the pool, once an upload that was before has ended.
+    # After an upload has ended, the daemon opens each volume of the pool for a moment.
     ok within(60, sub { daemon_fds($daemon, $slot->{path}) == 1 }), 'is seen while a transfer is under way';
     error_of(sub { $slot->{run}->($st, sub { die "out\n" }) });
     ok within(60, sub { daemon_fds($daemon, $slot->{path}) == 0 }), 'and gone with the stream still held';

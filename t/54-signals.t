@@ -88,7 +88,7 @@ sub signals {
     }
     return bless \$pid, 'Signals';
 }
-# It sleeps, and has done nothing else for a moment. (A busy machine may not let it come so far for long.)
+# It sleeps, and has done nothing else for a moment. (On a busy machine a call may begin late.)
 sub waits {
     my ($pid) = @_;
     my @slept = map { Time::HiRes::sleep(0.05); slurp("/proc/$pid/status") =~ /^State:\s+S.*^voluntary_ctxt_switches:\s+(\d+)/ms ? $1 : -1 } 1, 2;

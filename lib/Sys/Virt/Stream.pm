@@ -13,7 +13,7 @@ our $loaded;
 BEGIN {
     no strict 'refs';
     undef *{ __PACKAGE__ . "::$_" } for grep { $loaded } qw(
-        implementation new _new handle socket CLONE_SKIP _take_over _put _stay_in_thread);
+        implementation new _new handle socket CLONE_SKIP);
 }
 
 # Which code stands behind the package: this module's Rust, or the C binding's
@@ -67,71 +67,8 @@ elsif (!$loaded) {
     __PACKAGE__->can('_install')->(__PACKAGE__, $VERSION);
     delete $Sys::Virt::Stream::{_install};
     $loaded = 1;
-    _take_over();
-}
-
-# Puts this module's subs and constants where the C binding's boot puts its own:
-# now, if Sys::Virt has been booted, else as soon as that is done.
-sub _take_over {
-    my %own = map { ($_ => \&$_) } qw(
-        NONBLOCK EVENT_READABLE EVENT_WRITABLE EVENT_ERROR EVENT_HANGUP RECV_STOP_AT_HOLE
-        _new_obj DESTROY finish abort recv send recv_hole send_hole
-        recv_all sparse_recv_all send_all sparse_send_all
-        add_callback update_callback remove_callback
-    );
-    my $install = sub {
-        _put("Sys::Virt::Stream::$_", $own{$_}) for keys %own;
-        return unless defined &Sys::Virt::_open;    # the boot has failed
-        require Sys::Virt::Event;                   # Sys::Virt does not, and it must not come later
-        _surround();
-        _stay_in_thread();
-    };
-    if (defined &Sys::Virt::_open) {
-        $install->();
-        return;
-    }
-
-    # XSLoader leaves the boot to a bootstrap that is there already.
-    no warnings 'once';
-    *Sys::Virt::bootstrap = sub {
-        undef *Sys::Virt::bootstrap;
-        # XSLoader looks for the shared object beside the file that asks. (DynaLoader,
-        # which looks everywhere, takes a fifth of a MiB.)
-        my ($package, $file, $line) = caller;
-        my $load = $file =~ /[\n"]/ ? \&XSLoader::bootstrap_inherit
-            : eval qq{package $package;\n#line $line "$file"\nsub { XSLoader::load(\@_) }};
-        # The boot would warn of every sub that it redefines, so they go first.
-        { no strict 'refs'; undef *{"Sys::Virt::Stream::$_"} for keys %own }
-        my @result;
-        my $booted = eval { @result = &$load; 1 };
-        my $error  = $@;
-        $install->();
-        die $error unless $booted;
-        return wantarray ? @result : $result[0];
-    };
-    return;
-}
-
-# Puts a sub in another's place, in the glob that compiled code has. perl -W warns
-# whatever a module says, so the other one goes first and nothing is redefined.
-sub _put {
-    my ($name, $code) = @_;
-    no strict 'refs';
-    undef *$name;
-    *$name = $code;
-    return;
-}
-
-# The other classes whose objects hold a pointer of libvirt's: perl makes them undef, too.
-sub _stay_in_thread {
-    no strict 'refs';
-    for my $class ('Sys::Virt', map { "Sys::Virt::$_" } qw(
-        Domain DomainCheckpoint DomainSnapshot Interface Network NetworkPort
-        NodeDevice NWFilter NWFilterBinding Secret StoragePool StorageVol
-    )) {
-        *{"${class}::CLONE_SKIP"} = sub { return 1 } unless $class->can('CLONE_SKIP');
-    }
-    return;
+    require Sys::Virt::Stream::TakeOver;
+    Sys::Virt::Stream::TakeOver::take_over();
 }
 
 END { _release_callbacks() if $loaded }
@@ -403,113 +340,6 @@ The other side has closed the stream.
 
 =back
 
-=head1 WHAT A HANDLER MAY RELY ON
-
-=over 4
-
-=item *
-
-It may die, with anything. The stream is aborted, and the transfer dies with the same
-exception object. C<exit> ends the program as anywhere else. C<last>, C<next> and C<goto>
-to a place outside the handler are exceptions.
-
-=item *
-
-If it returns undef or nothing, and C<$!> was set during its call, it has failed: the
-transfer dies with C<$!>'s text, as for -1. So C<return syswrite ...> and
-C<return sysread ...> are all that a handler needs. If C<$!> was not set, undef is the end
-of the data from a source, and a failure of a sink.
-
-=item *
-
-It may do what it likes with its data scalar: keep it, change it, bless it. The next piece
-is right all the same, and a scalar that was kept stays as it is.
-
-=item *
-
-It may use its stream and others. If it ends its stream, the transfer fails.
-
-=item *
-
-C<$@>, C<$_>, C<$^S> and C<caller> are those of the program around the transfer.
-
-=item *
-
-L<Scope::Upper> and L<Return::MultiLevel> cannot leave a handler. Where they refuse to, the
-handler goes on; where they leave by C<last> or C<goto>, the transfer dies.
-
-=item *
-
-A coroutine of L<Coro> may be switched, cancelled or ended in a handler. Coro itself crashes,
-in plain Perl too, if it cancels a coroutine that has variables of its own and is inside a
-sub that one of its subs has called.
-
-=back
-
-=head1 SIGNALS
-
-Perl's signal handlers run between the pieces of a transfer. If the program has set a
-handler in C<%SIG>, and the stream blocks, they also run while a call waits for libvirt. A
-second thread makes the call then; that thread runs no Perl and takes no signals. A handler
-that dies ends the call with its exception, and the stream is aborted. If libvirt does not
-come back from the aborted call within some seconds, because the daemon does not answer,
-the thread is left to wait for it.
-
-A call of C<finish> or C<abort> that a handler has ended this way is not followed by
-another: the daemon would confirm both, and libvirt closes the connection over the second
-confirmation. The stream is closed for the program.
-
-A handler may receive from the stream whose call waits; no byte is lost by that. While
-C<finish> or C<abort> of a stream waits, a handler cannot end that stream again: the call dies
-with "stream is closed".
-
-While a call waits on its second thread, or was left to it, no close callback can be registered
-for its connection, and no event loop in Perl: the second thread would run them. Both die with
-"Requested operation is not valid", and are possible again when the call has returned.
-
-Handlers that Perl runs at once, and not between two of its operations, are those set by
-C<POSIX::sigaction> without C<SAFE>, and all of them under C<PERL_SIGNALS=unsafe>. During a
-method of this module they wait until the call of libvirt's returns, or run where the method
-waits for its second thread. They never interrupt libvirt itself.
-
-A stream that is dropped, or whose transfer fails, is aborted by a second thread too. The
-program waits five seconds at most for that: a daemon that has lost sight of a stream never
-answers. While a call on the same connection is still unanswered, further streams are
-dropped without a wait. C<abort> waits for ten seconds, and then dies with a
-C<VIR_ERR_OPERATION_TIMEOUT>; the stream is closed all the same. The same limit holds for
-calls on a stream that has ended, where libvirt would wait for ever. C<finish> of an open
-stream waits as long as the daemon takes to store what it was sent. Only a signal handler
-that dies ends that.
-
-C<set_keep_alive> of a connection does not end a call that waits for a silent daemon while
-no event loop runs. A signal handler that dies does.
-
-No SIGPIPE ends the program while a method writes to a connection that is broken: the
-method dies with libvirt's error.
-
-=head2 Close callbacks, and event loops in Perl
-
-Once a program has registered an event loop written in Perl (L<Sys::Virt::Event/register>)
-or a close callback of a connection (C<register_close_callback>), libvirt may run Perl code
-in the middle of any call. From then on every call is made on the program's own thread. Signal
-handlers then run when the call returns, and an abort takes as long as the daemon
-does. A call on a stream that has ended is refused if libvirt might wait for ever.
-With any loop, signal handlers run when a call of C<Sys::Virt::Event::run_default> returns.
-
-=head1 THREADS AND PROCESSES
-
-An object of libvirt's belongs to the thread that made it. In a thread that is
-created while streams, connections, domains and the like exist, they are
-undefined values; the thread makes new ones. Only the thread that has added a callback calls
-it.
-
-A forked child may open connections and streams of its own, whatever its parent has done. It
-has no use of its parent's streams, since the connection behind them is the parent's: they
-are left alone when the child ends, and a waiting call that a child returns to dies. A child
-that was forked in an event callback leaves by C<exec> or C<POSIX::_exit>. Any other way out,
-C<exit> included, leads through libvirt, which may wait there for a thread that only the
-parent has.
-
 =head1 ENVIRONMENT
 
 =over 4
@@ -524,6 +354,8 @@ out.
 =head1 SEE ALSO
 
 L<Sys::Virt::Stream::Differences> lists what differs from the C binding, and the faults of libvirt.
+
+L<Sys::Virt::Stream::Handlers> says what handlers, signals, threads and processes may do.
 
 L<Sys::Virt::Stream::Files>, L<Sys::Virt::Stream::Handle>, L<Sys::Virt::Stream::Socket>, L<Sys::Virt>, L<Sys::Virt::Error>,
 L<Sys::Virt::Event>, L<Sys::Virt::StorageVol>, L<Sys::Virt::Domain>,

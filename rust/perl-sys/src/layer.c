@@ -269,8 +269,8 @@ static MGVTBL plx_layer_vtbl = {
     NULL, NULL, NULL, NULL, plx_layer_object_free, NULL, plx_layer_object_dup, NULL
 };
 
-/* In a new thread the handle has a layer without an object, and is as good as closed. Without
- * a layer a perl with -DDEBUGGING would end the program, which asserts that each handle has a copy. */
+/* In a new thread the handle has a layer without an object, and is as good as closed. A perl
+ * with -DDEBUGGING asserts that each handle has a copy, and would end the program without a layer. */
 static PerlIO *
 plx_layer_dup(pTHX_ PerlIO *to, PerlIO *from, CLONE_PARAMS *param, int flags)
 {
