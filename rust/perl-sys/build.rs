@@ -14,7 +14,7 @@ use std::process::Command;
 
 const SOURCES: &[&str] = &[
     "context", "protect", "contain", "frames", "signals", "call", "around", "jobs", "handle",
-    "layer", "tied", "data", "objects", "boot",
+    "layer", "tied", "data", "objects", "table", "boot",
 ];
 
 fn config(perl: &str, key: &str) -> String {

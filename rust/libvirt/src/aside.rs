@@ -81,13 +81,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A call under way.
-pub(crate) struct Call<T> {
+pub(crate) struct Pending<T> {
     worker: Worker,
     outbox: Arc<Outbox<T>>,
 }
 
-impl<T: Send + 'static> Call<T> {
-    pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Call<T>> {
+impl<T: Send + 'static> Pending<T> {
+    pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Pending<T>> {
         let outbox = Arc::new(Outbox {
             result: Mutex::new(None),
             reader: Arc::new(AtomicU8::new(AWAKE)),
@@ -103,7 +103,7 @@ impl<T: Send + 'static> Call<T> {
             }
         }));
         match sent {
-            Ok(()) => Ok(Call { worker, outbox }),
+            Ok(()) => Ok(Pending { worker, outbox }),
             Err(_) => Err(io::Error::new(io::ErrorKind::Other, "the thread has ended")),
         }
     }
@@ -224,7 +224,7 @@ impl Stream {
     ) -> io::Result<Outcome<T, W::Error>> {
         let theirs = self.for_another_thread();
         let process = Process::this();
-        let under_way = Call::start(move || call(&theirs))?;
+        let under_way = Pending::start(move || call(&theirs))?;
         let until = limit.map(|limit| Instant::now() + limit);
         let error = match under_way.wait(wait, until) {
             Ok(true) => match under_way.take() {
@@ -248,10 +248,10 @@ impl Stream {
         Ok(Outcome::Interrupted(error))
     }
 
-    fn interrupt<T: Send + 'static>(&self, call: Call<T>) {
+    fn interrupt<T: Send + 'static>(&self, call: Pending<T>) {
         let until = Some(Instant::now() + PATIENCE);
         let theirs = self.for_another_thread();
-        if let Ok(abort) = Call::start(move || drop(theirs.abort())) {
+        if let Ok(abort) = Pending::start(move || drop(theirs.abort())) {
             match abort.wait(&mut Deaf, until) {
                 Ok(true) => drop(abort.take()),
                 _ => abort.leave(self.connection()),
@@ -263,13 +263,13 @@ impl Stream {
         }
     }
 
-    /// Aborts the stream; an error is ignored. Waits for it for `PATIENCE` at most. Where a
+    /// Aborts the stream; an error is ignored. Waits for it for `limit` at most. Where a
     /// call on the connection is unanswered already, the abort is left to that call's thread.
-    pub fn abort_aside(&self) {
+    pub fn abort_aside(&self, limit: Duration) {
         let theirs = self.for_another_thread();
         let abort: Work = Box::new(move || drop(theirs.abort()));
         if let Err(abort) = Stuck::queue(self.connection(), abort) {
-            let made = self.aside(move |_| abort(), Some(PATIENCE), || true, &mut Deaf);
+            let made = self.aside(move |_| abort(), Some(limit), || true, &mut Deaf);
             if made.is_err() {
                 let _ = self.abort(); // no thread to be had
             }

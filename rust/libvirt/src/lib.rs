@@ -7,6 +7,7 @@
 
 mod aside;
 mod call;
+mod ends;
 mod error;
 mod event;
 mod hook;
@@ -31,7 +32,7 @@ pub use event::{on_event, Readable};
 pub use identity::Connection;
 pub use nudges::Nudges;
 pub use reference::{keeping_errno, Process, Taken};
-pub use stream::{Received, Sent, Stream, BLOCK, CHUNK};
+pub use stream::{Received, Sent, Stream, Ways, BLOCK, CHUNK};
 pub use timer::{on_pulse, Pulse};
 pub use under_way::{calls_end_soon, calls_end_soon_on};
 pub use watch::{on_watch, Watch};

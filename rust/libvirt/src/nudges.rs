@@ -1,6 +1,6 @@
 //! Short calls beside a long one, for libvirt's sake.
 
-use crate::aside::{lock, Call};
+use crate::aside::{lock, Pending};
 use crate::reference::Process;
 use crate::Stream;
 use std::sync::{Arc, Condvar, Mutex};
@@ -24,7 +24,7 @@ impl Nudges {
     pub fn start(stream: &Stream) -> Nudges {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let (theirs, stream) = (Arc::clone(&stop), stream.for_another_thread());
-        let nudging = Call::start(move || loop {
+        let nudging = Pending::start(move || loop {
             let (stopped, told) = &*theirs;
             let waited = told.wait_timeout_while(lock(stopped), PAUSE, |stopped| !*stopped);
             if *waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0 {

@@ -1,8 +1,8 @@
 //! A stream's calls, each as libvirt has it.
 
+use crate::ends::Ends;
 use crate::identity::{Connection, Identified};
 use crate::reference::{Reference, Taken};
-use crate::socket::Ends;
 use crate::Error;
 use std::mem::MaybeUninit;
 use std::os::raw::{c_char, c_int};
@@ -24,6 +24,13 @@ pub(crate) fn ready() {
         // SAFETY: no conditions. Where it fails, the calls that need it say so.
         let _ = unsafe { sys::virInitialize() };
     });
+}
+
+/// Which ways the data of an open stream goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ways {
+    pub receives: bool,
+    pub sends: bool,
 }
 
 /// What `recv` got.

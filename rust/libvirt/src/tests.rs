@@ -104,10 +104,11 @@ fn what_takes_too_long_is_left_and_later_aborts_are_left_to_the_same_thread() {
         .aside(work, Some(Duration::from_millis(1)), || true, &mut Deaf)
         .unwrap();
     assert_eq!(got, Outcome::Unanswered);
-    let other = st.clone();
+    let clones = std::sync::Arc::strong_count(&st.0);
     for _ in 0..100 {
-        other.abort_aside(); // none of them waits
+        st.abort_aside(PATIENCE); // none of them waits
     }
+    assert_eq!(std::sync::Arc::strong_count(&st.0), clones + 100);
     assert!(stop.send(()).is_ok() && seen.recv_timeout(FOREVER).is_ok());
 }
 
@@ -140,7 +141,7 @@ fn nothing_is_left_to_a_thread_of_another_connection() {
     };
     let other = adopt(&stream());
     let aborts = std::sync::Arc::strong_count(&other.0);
-    other.abort_aside(); // it is waited for
+    other.abort_aside(PATIENCE); // it is waited for
     assert_eq!(std::sync::Arc::strong_count(&other.0), aborts);
     assert!(stop.send(()).is_ok());
 }
@@ -162,12 +163,12 @@ fn a_call_is_under_way_until_its_thread_has_returned() {
 }
 
 #[test]
-fn nudges_come_while_they_live() {
+fn nudges_are_under_way_while_they_live() {
     let st = stream();
     let nudges = Nudges::start(&st);
-    std::thread::sleep(Duration::from_millis(250));
-    drop(nudges); // and its thread stops, or the next line waits for ever
-    end_idle();
+    assert!(!st.calls_end_soon());
+    drop(nudges);
+    while !st.calls_end_soon() {}
 }
 
 #[test]
@@ -225,7 +226,7 @@ fn many_threads_make_leave_and_interrupt_calls() {
             }
             drop(nudges);
             if round % 10 == 9 {
-                own.abort_aside();
+                own.abort_aside(PATIENCE);
             }
         }
         end_idle();

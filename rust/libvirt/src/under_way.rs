@@ -24,7 +24,8 @@ impl Deref for Theirs {
     }
 }
 
-struct Call {
+/// A call that another thread is in.
+struct UnderWay {
     stream: usize,
     /// None where it is not known.
     connection: Option<usize>,
@@ -33,18 +34,18 @@ struct Call {
     process: Process,
 }
 
-impl Call {
+impl UnderWay {
     fn is_under_way(&self) -> bool {
         self.process == Process::this() && self.under_way.strong_count() > 0
     }
 }
 
 thread_local! {
-    static CALLS: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
+    static CALLS: RefCell<Vec<UnderWay>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether another thread is in such a call.
-fn any(is_meant: impl Fn(&Call) -> bool) -> bool {
+fn any(is_meant: impl Fn(&UnderWay) -> bool) -> bool {
     let found = CALLS.try_with(|calls| {
         let calls = calls.borrow();
         let found = calls
@@ -57,7 +58,7 @@ fn any(is_meant: impl Fn(&Call) -> bool) -> bool {
 
 /// Waits a moment for calls to end, such as a nudge that is no longer needed. Whether they
 /// have ended.
-fn end_soon(is_meant: impl Fn(&Call) -> bool) -> bool {
+fn end_soon(is_meant: impl Fn(&UnderWay) -> bool) -> bool {
     let until = Instant::now() + MOMENT;
     while any(&is_meant) {
         if Instant::now() > until {
@@ -89,7 +90,7 @@ impl Stream {
 
     pub(crate) fn for_another_thread(&self) -> Theirs {
         let under_way = Arc::new(());
-        let call = Call {
+        let call = UnderWay {
             stream: self.raw() as usize,
             connection: self.connection(),
             under_way: Arc::downgrade(&under_way),
@@ -97,7 +98,7 @@ impl Stream {
         };
         let _ = CALLS.try_with(|calls| {
             let mut calls = calls.borrow_mut();
-            calls.retain(Call::is_under_way);
+            calls.retain(UnderWay::is_under_way);
             calls.push(call);
         });
         Theirs {

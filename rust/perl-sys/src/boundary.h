@@ -133,7 +133,8 @@ typedef struct {
 
 /* --- C's own --- */
 
-/* What Rust's boot function has handed over: all that C calls of Rust. */
+/* What Rust's boot function has handed over. Whatever else C calls of Rust hangs on an object,
+ * or was given with a layer. */
 extern const plx_table *plx_the_table;
 #define PLX_REENTRANT() (*(const volatile char *)plx_the_table->reentrant)
 
@@ -204,7 +205,7 @@ XS(plx_dispatch);
 CV *plx_new_xsub(pTHX_ const char *name, XSUBADDR_t xsub);
 void plx_tied_boot(pTHX);
 
-/* data.c; only there is it known what hangs on an object. */
+/* objects.c; only there is it known what hangs on an object. */
 extern MGVTBL plx_attached_vtbl;
 
 #endif

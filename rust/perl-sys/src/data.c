@@ -1,5 +1,4 @@
-/* Scalars and objects. What Rust calls here runs no code of the program's: what would is put
- * off. plx_attached_free may run some, since perl calls it with no frame of Rust's above. */
+/* Scalars. What Rust calls here runs no code of the program's: what would is put off. */
 #include "plain.h"
 
 SV *plx_inc(SV *sv) { return SvREFCNT_inc_simple_NN(sv); }

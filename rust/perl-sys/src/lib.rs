@@ -2,7 +2,7 @@
 //!
 //! Everything here is raw. Two kinds of function: those that return a [`Status`] run
 //! Perl code, whose exceptions and exits C keeps until the method has returned; all
-//! others run none and never `longjmp`. Each takes the interpreter that the scalars
+//! others run none, and `longjmp` only where memory is out, at which perl ends the program. Each takes the interpreter that the scalars
 //! belong to, and must be called on the thread that runs it.
 
 #![warn(missing_docs)]
@@ -65,14 +65,14 @@ pub type LayerEntry = unsafe extern "C" fn(
 ) -> c_longlong;
 
 extern "C" {
-    // boot.c; its second argument is a table, which carries the type of its methods
+    // table.c
     /// The package that the table names. The text lives as long as the program.
     pub fn plx_package() -> *const c_char;
     /// Takes the table over, which lives as long as the program, and makes the XSUB `_install`.
     /// It looks at nothing else in the interpreter, and does not die.
     pub fn plx_hand_over(perl: *mut c_void, table: *const c_void);
 
-    // protect.c
+    // context.c and frames.c
     /// Makes room for what the boundary knows of an interpreter. `_install` does it, too.
     pub fn plx_interpreter_init(perl: *mut c_void);
     /// Has the interpreter change hands. Returns whose it was, to be given back by the same call.
@@ -213,6 +213,8 @@ extern "C" {
     pub fn plx_scratch_share(perl: *mut c_void, sv: *mut Sv, from: *mut Sv);
     /// `sv` has a copy of the bytes.
     pub fn plx_scratch_set(perl: *mut c_void, sv: *mut Sv, bytes: *const c_char, len: usize);
+
+    // objects.c
     /// The blessed scalar that `reference` refers to, or null. Its count stays as it is.
     pub fn plx_object(reference: *mut Sv) -> *mut Sv;
     /// Whether the object holds text, which may say a number.
@@ -229,11 +231,12 @@ extern "C" {
     pub fn plx_new_object(perl: *mut c_void, class: *const c_char, slot: c_longlong) -> *mut Sv;
     /// Sets the integer that the object holds to 0.
     pub fn plx_clear_slot(object: *mut Sv);
+
+    // signals.c
     /// Whether the program has set a handler in %SIG.
     pub fn plx_has_signal_handlers(perl: *mut c_void) -> c_int;
     /// Whether a signal has arrived whose handler has not run.
     pub fn plx_signal_pending(perl: *mut c_void) -> c_int;
-
 }
 
 /// Defines the boot function, which the loader looks for by its name.

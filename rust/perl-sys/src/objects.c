@@ -1,4 +1,6 @@
-/* Objects: blessed scalars with an integer slot, and what Rust hangs on them. */
+/* Objects: blessed scalars with an integer slot, and what Rust hangs on them. What Rust calls
+ * here runs no code of the program's. plx_attached_free may run some, since perl calls it with
+ * no frame of Rust's above. */
 #include "boundary.h"
 
 static int

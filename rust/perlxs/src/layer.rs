@@ -1,7 +1,8 @@
 //! Filehandles that Rust stands behind.
 
+use crate::barrier::caught;
 use crate::object::attached_as;
-use crate::table::{answer, caught};
+use crate::table::answer;
 use crate::{Arg, Attach, Error, Object, Perl, Sv};
 use perl_sys as sys;
 use std::ffi::c_void;
@@ -64,7 +65,7 @@ unsafe extern "C" fn entry<T: Layer>(
 ) -> c_longlong {
     if call == sys::KEEPS {
         // SAFETY: the caller holds a count of the object, and no Perl code runs.
-        let handle = unsafe { attached_as::<T>(sys::plx_get_attached(object)) };
+        let handle = unsafe { attached_as::<T>(sys::plx_get_attached(object)) }.map(Rc::as_ref);
         let keeps = || Ok(handle.map_or(false, T::keeps));
         return caught(keeps).unwrap_or(false).into();
     }

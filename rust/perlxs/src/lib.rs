@@ -29,6 +29,7 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod ahead;
+mod barrier;
 mod error;
 mod file;
 mod handler;

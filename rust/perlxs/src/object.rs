@@ -1,6 +1,6 @@
 //! Objects: blessed scalars with an integer slot, and what Rust hangs on them.
 
-use crate::table::caught;
+use crate::barrier::caught;
 use crate::{Ahead, Arg, Error, Perl, Sv};
 use perl_sys as sys;
 use std::any::TypeId;
@@ -95,17 +95,8 @@ impl Object {
 
     /// What `attach` hung on it, if that was a `T`.
     pub fn attached<T: 'static>(&self) -> Option<Rc<T>> {
-        // SAFETY: as in `slot`; all that is attached is a Holder (hold), and the
-        // type says whether it is a Holder<T>.
-        unsafe {
-            let head = sys::plx_get_attached(self.0.raw());
-            let holder = head as *const Holder<T>;
-            if head.is_null() || (*(head as *const Holder<()>)).type_id != TypeId::of::<T>() {
-                None
-            } else {
-                Some(Rc::clone(&(*holder).value))
-            }
-        }
+        // SAFETY: as in `slot`; what hangs on it stays there until the reference has gone.
+        unsafe { attached_as(sys::plx_get_attached(self.0.raw())).map(Rc::clone) }
     }
 
     /// Hangs `value` on the object, in place of what hangs there.
@@ -129,7 +120,7 @@ impl Object {
 ///
 /// # Safety
 /// `head` is null, or attached to an object that stays as it is for `'a`.
-pub(crate) unsafe fn attached_as<'a, T: 'static>(head: *mut sys::Attached) -> Option<&'a T> {
+pub(crate) unsafe fn attached_as<'a, T: 'static>(head: *mut sys::Attached) -> Option<&'a Rc<T>> {
     // SAFETY: all that is attached is a Holder (hold), and the type says of what.
     unsafe {
         if head.is_null() || (*(head as *const Holder<()>)).type_id != TypeId::of::<T>() {

@@ -4,13 +4,15 @@
 //! C has looked at each argument once, and no Perl code runs until the method
 //! has returned, so the data's own buffer can be used.
 
+use crate::barrier::caught;
 use crate::object::attached_as;
-use crate::table::{answer, caught};
+use crate::table::answer;
 use crate::{Error, Perl};
 use perl_sys as sys;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::os::raw::c_longlong;
+use std::rc::Rc;
 use std::{ptr, slice};
 
 /// A plain call's arguments, of a method that fills its data or one that reads it.
@@ -28,7 +30,7 @@ impl<'a, const FILLS: bool> Plain<'a, FILLS> {
     pub fn object<T: 'static>(&self) -> Option<&'a T> {
         // SAFETY: C found it on the object, which the call keeps; only Perl code
         // could take it off.
-        unsafe { attached_as(self.0.attached) }
+        unsafe { attached_as(self.0.attached).map(Rc::as_ref) }
     }
 
     /// Cut off as C does.

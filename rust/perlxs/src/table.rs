@@ -1,10 +1,9 @@
 //! How the table of a package's methods is written, and how C reaches them.
 
+use crate::barrier::caught;
 use crate::{Arg, Error, Perl, Sv};
 use perl_sys as sys;
-use std::any::Any;
 use std::ffi::{c_void, CStr};
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::AtomicBool;
 use std::{ptr, slice};
 
@@ -71,11 +70,6 @@ pub unsafe extern "C" fn enter(
     unsafe { *out = answer(&perl, result) };
 }
 
-/// A panic as an exception.
-pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::Message(bug(&*panic))))
-}
-
 /// What C is told; it takes the scalar's count over.
 pub(crate) fn answer(perl: &Perl, result: Result<Answer, Error>) -> sys::Answer {
     let (verdict, iv, sv) = match result {
@@ -89,18 +83,6 @@ pub(crate) fn answer(perl: &Perl, result: Result<Answer, Error>) -> sys::Answer 
     };
     let sv = sv.map_or(ptr::null_mut(), Sv::into_raw);
     sys::Answer { verdict, iv, sv }
-}
-
-/// What a panic's exception says.
-fn bug(panic: &(dyn Any + Send)) -> String {
-    let what = panic
-        .downcast_ref::<&str>()
-        .map(|s| s.to_string())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "unknown panic".into());
-    // SAFETY: C has the name from the table, which lives as long as the program.
-    let package = unsafe { CStr::from_ptr(sys::plx_package()) }.to_string_lossy();
-    format!("This is a bug in {package}, please report it: {what}")
 }
 
 impl Perl {

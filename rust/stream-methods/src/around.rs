@@ -3,10 +3,9 @@
 
 use crate::callback;
 use crate::errors::exception;
-use crate::phase::Ways;
 use crate::reentrant;
 use crate::state::recognise;
-use libvirt::socket;
+use libvirt::{socket, Ways};
 use perlxs::{Answer, Args, Error, Object, Perl, Relay, Xsub};
 use std::ffi::CString;
 

@@ -2,10 +2,10 @@
 
 use crate::errors::exception;
 use crate::handlers::misuse;
-use crate::phase::{Phase, Ways};
+use crate::phase::Phase;
 use crate::state::{stream_of, State};
 use crate::{life, recv, send};
-use libvirt::{Call, Received};
+use libvirt::{Call, Received, Ways};
 use perlxs::{Answer, Args, Attach, Error, Layer, Object, Perl, Refused, Sv};
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;

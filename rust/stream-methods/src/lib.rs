@@ -22,6 +22,7 @@ mod socket_looped;
 mod socket_pumped;
 mod state;
 mod transfer;
+mod way;
 
 // The unit tests have no perl around them.
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! A stream's beginning and end.
 
-use crate::calls::{self, Kind, Way};
+use crate::calls;
 use crate::errors::exception;
 use crate::phase::{End, Phase};
 use crate::socket;
 use crate::state::{not_blessed, recognise, stream_of, State};
+use crate::way::{Kind, Way};
 use libvirt::{Call, Connection, Stream};
 use perlxs::{Answer, Args, Attach, Error, Object, Perl, Sv};
 use std::ffi::CStr;
@@ -95,10 +96,7 @@ fn end(
     call: impl FnOnce(&mut Perl, Way) -> Result<(), Error>,
 ) -> Result<(), Error> {
     state.may_end().map_err(|e| exception(perl, e))?;
-    let way = match state.is_opened() {
-        true => calls::way(perl, state, kind),
-        false => Way::Here, // it has nothing to wait for
-    };
+    let way = calls::way(perl, state, kind);
     let (stream, callback) = (&state.stream, &state.callback);
     // An exception of an event loop's goes on when all this is done.
     let mut ending = None;

@@ -1,6 +1,7 @@
-//! What state a stream is in. Nothing here knows Perl or libvirt.
+//! What state a stream is in. Nothing here calls Perl or libvirt.
 
 use self::Phase::{Cut, Ended, New, Open};
+use libvirt::Ways;
 
 /// The state of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,13 +13,6 @@ pub enum Phase {
     /// An abort has interrupted a call, or a call that ends the stream was left
     /// unanswered: nothing more is asked of libvirt.
     Cut,
-}
-
-/// Which ways the data of an open stream goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ways {
-    pub receives: bool,
-    pub sends: bool,
 }
 
 /// How a stream has ended.

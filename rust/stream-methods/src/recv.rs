@@ -1,9 +1,10 @@
 //! Receiving: `recv` and `recv_hole`, and the one way in which bytes are received.
 
-use crate::calls::{self, Kind, Way};
+use crate::calls;
 use crate::errors::exception;
 use crate::life::optional_flags;
 use crate::state::{not_blessed, recognise, stream_of, State};
+use crate::way::{Kind, Way};
 use libvirt::{Call, Received, CHUNK};
 use perlxs::{Answer, Args, Error, Object, Perl, Plain, PlainCall, Sv};
 use std::mem::MaybeUninit;

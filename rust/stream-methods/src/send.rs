@@ -1,10 +1,11 @@
 //! Sending: `send` and `send_hole`, and the one way in which bytes are sent.
 
-use crate::calls::{self, Kind, Way};
+use crate::calls;
 use crate::errors::exception;
 use crate::life::optional_flags;
 use crate::phase::Phase;
 use crate::state::{stream_of, State};
+use crate::way::{Kind, Way};
 use libvirt::{Call, Sent, CHUNK};
 use perlxs::{Answer, Args, Error, Perl, Plain, PlainCall};
 use std::ffi::CStr;

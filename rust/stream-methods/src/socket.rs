@@ -1,26 +1,16 @@
 //! A stream as one end of a socket pair: who moves its data, and what `finish` waits for.
 
 use crate::callback::Owner;
-use crate::errors::exception;
+use crate::errors::{exception, no_socket};
 use crate::handlers::misuse;
-use crate::phase::{Phase, Ways};
+use crate::phase::Phase;
 use crate::reentrant;
 use crate::socket_looped::Looped;
-use crate::socket_pumped::{self, Pump};
-use crate::state::{stream_of, State};
-use libvirt::socket::End;
-use libvirt::Call;
+use crate::socket_pumped::Pump;
+use crate::state::{stream_of, Settled, State};
+use libvirt::socket::SocketEnd;
+use libvirt::{Call, Ways};
 use perlxs::{Answer, Args, Error, Perl};
-use std::rc::Rc;
-
-/// Who moves the data between a stream and its socket.
-#[derive(Clone)]
-pub enum Socket {
-    /// Threads, where the program has no event loop.
-    Pumped(Rc<Pump>),
-    /// The program's event loop, on its own thread.
-    Looped(Rc<Looped>),
-}
 
 /// `_open_socket(st, ours, theirs)`: the descriptors of the two ends. The first is duplicated.
 pub fn open(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
@@ -32,13 +22,13 @@ pub fn open(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
         let why = "a stream's socket needs an event loop where a close callback is registered";
         return Err(exception(perl, libvirt::Error::invalid(why)));
     }
-    let end = End::new(ours, theirs).map_err(|error| no_socket(perl, &error))?;
+    let end = SocketEnd::new(ours, theirs).map_err(|error| no_socket(perl, &error))?;
     // What was received ahead comes first.
     let first = state.unread().take(usize::MAX, <[u8]>::to_vec);
     state.unread().put_back(&first);
     match has_loop {
         true => Looped::start(perl, &state, end, ways, first)?,
-        false => socket_pumped::start(perl, &state, end, ways, first)?,
+        false => Pump::start(perl, &state, end, ways, first)?,
     }
     Ok(Answer::Empty)
 }
@@ -70,22 +60,6 @@ fn allowed(state: &State) -> Result<Ways, libvirt::Error> {
     })
 }
 
-pub fn no_socket(perl: &Perl, error: &std::io::Error) -> Error {
-    let errno = error.raw_os_error().unwrap_or(0);
-    exception(
-        perl,
-        libvirt::Error::handler("socket", &libvirt::reason(errno)),
-    )
-}
-
-/// How far the data of a stream that is to be finished has come.
-pub enum Settled {
-    Done,
-    /// The program could still write.
-    Open,
-    Failed(libvirt::Error),
-}
-
 /// Before a stream is finished: waits until its data has gone through the socket, if there is
 /// one. If that fails, the stream is aborted.
 pub fn settle(perl: &mut Perl, state: &State) -> Result<(), Error> {
@@ -94,8 +68,7 @@ pub fn settle(perl: &mut Perl, state: &State) -> Result<(), Error> {
         Some(_) if state.stream.is_inherited() => {
             return Err(exception(perl, libvirt::Error::inherited()))
         }
-        Some(Socket::Pumped(socket)) => socket.settle(perl),
-        Some(Socket::Looped(socket)) => socket.settle(perl, state),
+        Some(socket) => socket.settle(perl),
     };
     let error = match settled {
         Ok(Settled::Done) => return Ok(()),

@@ -2,12 +2,12 @@
 //! stream's callback, and a watch on our end.
 
 use crate::callback::{self, Code, Owner, Registration};
-use crate::calls::{self, Kind};
-use crate::phase::Ways;
-use crate::socket::{no_socket, Settled, Socket};
-use crate::state::State;
-use libvirt::socket::{broken, send_all, End, Poller, Taken, Until};
-use libvirt::{Pulse, Received, Watch, BLOCK, EVENT_READABLE, EVENT_WRITABLE};
+use crate::calls;
+use crate::errors::no_socket;
+use crate::state::{Settled, Socket, State};
+use crate::way::Kind;
+use libvirt::socket::{broken, send_whole, Input, Poller, SocketEnd, Until};
+use libvirt::{Pulse, Received, Watch, Ways, BLOCK, EVENT_READABLE, EVENT_WRITABLE};
 use perlxs::{Error, Interpreter, Perl, Woken};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,7 +15,8 @@ use std::os::unix::io::RawFd;
 use std::rc::{Rc, Weak};
 
 pub struct Looped {
-    end: End,
+    state: Weak<State>,
+    end: SocketEnd,
     number: usize,
     watch: RefCell<Option<Watch>>,
     pulse: RefCell<Option<Rc<Pulse>>>,
@@ -29,8 +30,8 @@ pub struct Looped {
 }
 
 thread_local! {
-    /// The streams behind the watches of this thread's loop.
-    static WATCHED: RefCell<HashMap<usize, (Interpreter, Weak<State>)>> = RefCell::default();
+    /// The sockets behind the watches of this thread's loop.
+    static WATCHED: RefCell<HashMap<usize, (Interpreter, Weak<Looped>)>> = RefCell::default();
     /// One for all of them, which they keep.
     static PULSE: RefCell<Weak<Pulse>> = RefCell::default();
 }
@@ -42,13 +43,14 @@ impl Looped {
     pub fn start(
         perl: &mut Perl,
         state: &Rc<State>,
-        end: End,
+        end: SocketEnd,
         ways: Ways,
         first: Vec<u8>,
     ) -> Result<(), Error> {
         libvirt::on_watch(on_watch);
         libvirt::on_pulse(on_pulse);
         let socket = Rc::new(Looped {
+            state: Rc::downgrade(state),
             end,
             number: callback::next_number(),
             watch: RefCell::default(),
@@ -63,14 +65,14 @@ impl Looped {
             owner: Rc::downgrade(&(Rc::clone(state) as Rc<dyn Owner>)),
             code: Code::Socket,
         };
-        let watched = (perl.interpreter(), Rc::downgrade(state));
+        let watched = (perl.interpreter(), Rc::downgrade(&socket));
         if ways.receives {
             calls::here(perl, state, |stream| {
                 state.callback.add(stream, 0, registration)
             })?;
         }
         WATCHED.with(|all| all.borrow_mut().insert(socket.number, watched));
-        state.set_socket(Socket::Looped(Rc::clone(&socket)));
+        state.set_socket(Rc::clone(&socket) as Rc<dyn Socket>);
         socket.give();
         socket.arrange(perl, state);
         let _ = perl.lend(|| *socket.pulse.borrow_mut() = pulse());
@@ -79,6 +81,9 @@ impl Looped {
 
     /// Has the loop wait for what can be moved next.
     fn arrange(&self, perl: &mut Perl, state: &State) {
+        if !state.goes_through(self) {
+            return; // what has run meanwhile has ended it
+        }
         let ways = self.ways.get();
         let full = !self.held.borrow().is_empty();
         let wanted = |wanted, event| if wanted { event } else { 0 };
@@ -164,29 +169,17 @@ impl Looped {
         }
     }
 
-    /// The stream has something. libvirt does not wait for it then.
-    pub fn stream_event(&self, perl: &mut Perl, state: &State) {
-        if !self.ways.get().receives || !self.held.borrow().is_empty() {
-            return;
-        }
-        let mut bytes = Vec::new();
-        let mut got = Ok(Received::WouldBlock);
-        let _ = perl.lend(|| got = state.stream.recv_onto(&mut bytes, BLOCK, 0));
-        self.received(got, bytes);
-        self.arrange(perl, state);
-    }
-
     /// The program has written, or there is room, or the program has closed its end.
     fn socket_event(&self, perl: &mut Perl, state: &State) {
         self.give();
         if self.ways.get().sends {
             let mut bytes = Vec::new();
             match self.end.take(&mut bytes, BLOCK) {
-                Taken::Nothing => {}
-                Taken::End => self.stop_sending(None),
-                Taken::Data(_) => {
+                Input::Nothing => {}
+                Input::End => self.stop_sending(None),
+                Input::Data(_) => {
                     let mut sent = Ok(());
-                    let _ = perl.lend(|| sent = send_all(&state.stream, &bytes));
+                    let _ = perl.lend(|| sent = send_whole(&state.stream, &bytes));
                     self.sent(sent);
                 }
             }
@@ -200,9 +193,28 @@ impl Looped {
             self.stop_sending(Some(error));
         }
     }
+}
 
-    /// Moves what is left of a stream that is to be finished; the loop does not run meanwhile.
-    pub fn settle(&self, perl: &mut Perl, state: &State) -> Result<Settled, Error> {
+impl Socket for Looped {
+    /// The stream has something. libvirt does not wait for it then.
+    fn stream_event(&self, perl: &mut Perl) {
+        let state = match self.state.upgrade() {
+            Some(state) if self.ways.get().receives && self.held.borrow().is_empty() => state,
+            _ => return,
+        };
+        let mut bytes = Vec::new();
+        let mut got = Ok(Received::WouldBlock);
+        let _ = perl.lend(|| got = state.stream.recv_onto(&mut bytes, BLOCK, 0));
+        self.received(got, bytes);
+        self.arrange(perl, &state);
+    }
+
+    /// The loop does not run meanwhile.
+    fn settle(&self, perl: &mut Perl) -> Result<Settled, Error> {
+        let state = match self.state.upgrade() {
+            Some(state) => state,
+            None => return Ok(Settled::Done),
+        };
         let goes_both_ways = self.ways.get().receives && self.ways.get().sends;
         loop {
             if let Some(error) = self.failed.borrow().clone() {
@@ -212,16 +224,16 @@ impl Looped {
             if ways.sends {
                 let mut bytes = Vec::new();
                 match self.end.take(&mut bytes, BLOCK) {
-                    Taken::End => self.stop_sending(None),
-                    Taken::Data(_) => {
-                        let sent = calls::make(perl, state, Kind::Moves, move |stream| {
-                            Ok(send_all(stream, &bytes))
+                    Input::End => self.stop_sending(None),
+                    Input::Data(_) => {
+                        let sent = calls::make(perl, &state, Kind::Moves, move |stream| {
+                            Ok(send_whole(stream, &bytes))
                         })?;
                         self.sent(sent);
                     }
-                    Taken::Nothing if goes_both_ways => return Ok(Settled::Done),
-                    Taken::Nothing if self.end.is_open_here() => return Ok(Settled::Open),
-                    Taken::Nothing => wait(perl, self.end.fd())?,
+                    Input::Nothing if goes_both_ways => return Ok(Settled::Done),
+                    Input::Nothing if self.end.is_open_here() => return Ok(Settled::Open),
+                    Input::Nothing => wait(perl, self.end.fd())?,
                 }
             } else if goes_both_ways || !ways.receives {
                 return Ok(match self.end.was_left() && !goes_both_ways {
@@ -237,7 +249,7 @@ impl Looped {
                 wait(perl, room.fd())?;
                 self.give();
             } else {
-                let (got, bytes) = calls::make(perl, state, Kind::Moves, |stream| {
+                let (got, bytes) = calls::make(perl, &state, Kind::Moves, |stream| {
                     let mut bytes = Vec::new();
                     let got = stream.recv_onto(&mut bytes, BLOCK, 0);
                     Ok((got, bytes))
@@ -273,38 +285,30 @@ fn pulse() -> Option<Rc<Pulse>> {
     Some(pulse)
 }
 
+/// The stream of a socket, and what both are for, if the socket is still the stream's.
+fn live(watched: &(Interpreter, Weak<Looped>)) -> Option<(Interpreter, Rc<Looped>, Rc<State>)> {
+    let socket = watched.1.upgrade()?;
+    let state = socket.state.upgrade()?;
+    let is_live = state.goes_through(&*socket);
+    is_live.then(|| (watched.0.clone(), socket, state))
+}
+
 /// libvirt tells no stream that its connection is lost. The next call on it does, at once.
 fn on_pulse(_: usize, _: i32) {
-    let all = WATCHED.try_with(|all| {
-        let all = all.borrow();
-        let states = all.values().map(|(interpreter, state)| {
-            let state = state.upgrade()?;
-            Some((interpreter.clone(), state))
-        });
-        states.flatten().collect::<Vec<_>>()
-    });
-    for (interpreter, state) in all.unwrap_or_default() {
-        match state.socket() {
-            Some(Socket::Looped(socket)) if state.stream.is_cut_off() => {
-                interpreter.called_back(|perl| socket.stream_event(perl, &state));
-                callback::keep(state);
-            }
-            _ => {}
+    let all = WATCHED.try_with(|all| all.borrow().values().filter_map(live).collect::<Vec<_>>());
+    for (interpreter, socket, state) in all.unwrap_or_default() {
+        if state.stream.is_cut_off() && state.goes_through(&*socket) {
+            interpreter.called_back(|perl| socket.stream_event(perl));
+            callback::keep(state);
         }
     }
 }
 
 /// An event of a watch, from the loop.
 fn on_watch(number: usize, _: i32) {
-    let found = WATCHED.try_with(|all| {
-        let all = all.borrow();
-        let (interpreter, state) = all.get(&number)?;
-        Some((interpreter.clone(), state.upgrade()?))
-    });
-    if let Ok(Some((interpreter, state))) = found {
-        if let Some(Socket::Looped(socket)) = state.socket() {
-            interpreter.called_back(|perl| socket.socket_event(perl, &state));
-        }
+    let found = WATCHED.try_with(|all| all.borrow().get(&number).and_then(live));
+    if let Ok(Some((interpreter, socket, state))) = found {
+        interpreter.called_back(|perl| socket.socket_event(perl, &state));
         callback::keep(state);
     }
 }

@@ -2,13 +2,30 @@
 
 use crate::callback::{Callback, Owner};
 use crate::errors::exception;
-use crate::phase::{End, Phase, Refusal, Step, Ways};
+use crate::phase::{End, Phase, Refusal, Step};
 use crate::reentrant;
-use crate::socket::Socket;
-use libvirt::{Call, Stream, Taken};
+use crate::way;
+use libvirt::{Call, Stream, Taken, Ways};
 use perlxs::{Ahead, Arg, Attach, Error, Object, Perl};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+/// What moves a stream's data through a socket. Drop ends both sides of it.
+pub trait Socket {
+    /// An event of the stream's callback, where that is the socket's.
+    fn stream_event(&self, _: &mut Perl) {}
+
+    /// Waits until the data of a stream that is to be finished has gone through.
+    fn settle(&self, perl: &mut Perl) -> Result<Settled, Error>;
+}
+
+/// How far the data of a stream that is to be finished has come.
+pub enum Settled {
+    Done,
+    /// The program could still write.
+    Open,
+    Failed(libvirt::Error),
+}
 
 /// What hangs on a stream object.
 pub struct State {
@@ -24,7 +41,7 @@ pub struct State {
     /// No bytes were sent, which a daemon takes for the end of an upload.
     sent_end: Cell<bool>,
     /// Where its data goes instead of to the program.
-    socket: RefCell<Option<Socket>>,
+    socket: RefCell<Option<Rc<dyn Socket>>>,
     /// The flags it was made with, where it was made here.
     flags: Option<u32>,
     _taken: Taken,
@@ -50,8 +67,8 @@ impl Owner for State {
     }
 
     fn socket_event(&self, perl: &mut Perl) {
-        if let Some(Socket::Looped(socket)) = self.socket() {
-            socket.stream_event(perl, self);
+        if let Some(socket) = self.socket() {
+            socket.stream_event(perl);
         }
     }
 }
@@ -87,8 +104,16 @@ impl State {
     }
 
     /// The socket that its data goes through.
-    pub fn socket(&self) -> Option<Socket> {
+    pub fn socket(&self) -> Option<Rc<dyn Socket>> {
         self.socket.borrow().clone()
+    }
+
+    /// Whether it goes through this very one.
+    pub fn goes_through(&self, socket: &impl Socket) -> bool {
+        let this = socket as *const _ as *const ();
+        let own = self.socket.borrow();
+        own.as_ref()
+            .map_or(false, |own| Rc::as_ptr(own) as *const () == this)
     }
 
     pub fn has_no_socket(&self) -> Result<(), libvirt::Error> {
@@ -99,18 +124,17 @@ impl State {
     }
 
     /// Its data goes through `socket` from now on.
-    pub fn set_socket(&self, socket: Socket) {
+    pub fn set_socket(&self, socket: Rc<dyn Socket>) {
         self.ahead.clear();
         *self.socket.borrow_mut() = Some(socket);
     }
 
     /// Ends both sides of the socket, if there is one.
     fn end_socket(&self) {
-        let socket = self.socket.take();
-        if let Some(Socket::Looped(_)) = socket {
+        if let Some(socket) = self.socket.take() {
             self.callback.release(&self.stream);
+            drop(socket);
         }
-        drop(socket);
     }
 
     /// Another call has opened it.
@@ -177,8 +201,8 @@ impl State {
         self.sent_end.set(true);
     }
 
-    /// Whether a daemon takes no hole any more. Holes are asked of libvirt, which sends nothing
-    /// for that: a plain stream has an error of its own.
+    /// Whether a daemon takes no hole any more. `recv_hole` sends nothing, and succeeds only on a
+    /// sparse stream. Any other stream has an error of libvirt's to come.
     pub fn takes_no_hole(&self) -> bool {
         self.sent_end.get() && self.stream.recv_hole(0).is_ok()
     }
@@ -211,12 +235,12 @@ impl State {
         if self.stream.is_inherited() || self.phase.get().is_over() || !self.is_opened() {
             return;
         }
-        let here = reentrant::is_set() || self.abort_calls_back();
+        let limit = way::limit_of_dropping(reentrant::is_set() || self.abort_calls_back());
         self.step(Step::End(End::Aborted));
         let ending = self.callback.before_end(&self.stream, true);
-        match here {
-            true => drop(self.stream.abort()),
-            false => self.stream.abort_aside(),
+        match limit {
+            None => drop(self.stream.abort()),
+            Some(limit) => self.stream.abort_aside(limit),
         }
         self.callback.after_end(&self.stream, ending);
     }

@@ -3,10 +3,11 @@
 //! It takes no watch and no timer but those by which libvirt says that a stream with a socket is
 //! readable. To everything else in libvirt there is no event loop, as before.
 
-use super::process::{self, Timer};
+use super::process::{self, OfProcess, Place};
 use super::pump::Shared;
 use crate::{Error, Stream};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::raw::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +16,35 @@ use virt_sys as sys;
 
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
+/// A timer of libvirt's that tells whether a stream is readable, and whose.
+struct StreamTimer {
+    shared: Arc<Shared>,
+    number: u64,
+    free: sys::virFreeCallback,
+    opaque: *mut c_void,
+}
+
+// SAFETY: the pointer is libvirt's, for its own function, which any thread may call.
+unsafe impl Send for StreamTimer {}
+
+#[derive(Default)]
+struct Timers {
+    known: HashMap<c_int, StreamTimer>,
+    last: c_int,
+}
+
+impl OfProcess for Timers {
+    fn place() -> &'static Place<Timers> {
+        static PLACE: Place<Timers> = Place::new();
+        &PLACE
+    }
+}
+
 thread_local! {
     /// For whom the next timer is.
     static EXPECTED: RefCell<Option<(Arc<Shared>, u64)>> = const { RefCell::new(None) };
     /// Timers that are out, whose data libvirt may not have freed before it returns.
-    static OUT: RefCell<Vec<Timer>> = const { RefCell::new(Vec::new()) };
+    static OUT: RefCell<Vec<StreamTimer>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether the program has registered an event loop. Perl code may run.
@@ -102,24 +127,24 @@ unsafe extern "C" fn add_timeout(
     let expected = EXPECTED.try_with(|expected| expected.borrow_mut().take());
     match expected.ok().flatten() {
         None => -1,
-        Some((shared, number)) => process::with(|all| {
-            all.next += 1;
-            let timer = Timer {
+        Some((shared, number)) => process::with(|timers: &mut Timers| {
+            timers.last += 1;
+            let timer = StreamTimer {
                 shared,
                 number,
                 free,
                 opaque,
             };
-            all.timers.insert(all.next, timer);
-            all.next
+            timers.known.insert(timers.last, timer);
+            timers.last
         }),
     }
 }
 
 /// libvirt has the stream's lock, and calls this on whichever thread reads the connection.
 unsafe extern "C" fn update_timeout(timer: c_int, after: c_int) {
-    let whose = process::with(|all| {
-        let timer = all.timers.get(&timer)?;
+    let whose = process::with(|timers: &mut Timers| {
+        let timer = timers.known.get(&timer)?;
         Some((Arc::clone(&timer.shared), timer.number))
     });
     if let Some((shared, number)) = whose {
@@ -128,7 +153,7 @@ unsafe extern "C" fn update_timeout(timer: c_int, after: c_int) {
 }
 
 unsafe extern "C" fn remove_timeout(timer: c_int) -> c_int {
-    match process::with(|all| all.timers.remove(&timer)) {
+    match process::with(|timers: &mut Timers| timers.known.remove(&timer)) {
         None => -1,
         Some(timer) => {
             let _ = OUT.try_with(|out| out.borrow_mut().push(timer));

@@ -1,6 +1,6 @@
 //! Our end of a socket pair whose other end the program has.
 
-use super::process;
+use super::process::{self, OfProcess, Place};
 use crate::reference::Process;
 use crate::BLOCK;
 use std::io;
@@ -24,7 +24,7 @@ const SHUT: libc::c_short = libc::POLLRDHUP;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const SHUT: libc::c_short = libc::POLLHUP;
 
-pub struct End {
+pub struct SocketEnd {
     socket: ManuallyDrop<UnixStream>,
     /// The program's descriptor, and the number of the socket that it was.
     theirs: (RawFd, Option<libc::ino_t>),
@@ -33,7 +33,7 @@ pub struct End {
 
 /// What was read of the program's.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum Input {
     /// So many bytes.
     Data(usize),
     Nothing,
@@ -41,9 +41,9 @@ pub enum Taken {
     End,
 }
 
-impl End {
+impl SocketEnd {
     /// Takes a descriptor of its own of the pair's end `ours`; the program has `theirs`.
-    pub fn new(ours: RawFd, theirs: RawFd) -> io::Result<End> {
+    pub fn new(ours: RawFd, theirs: RawFd) -> io::Result<SocketEnd> {
         // SAFETY: a wrong descriptor is an error.
         let fd = unsafe { libc::fcntl(ours, libc::F_DUPFD_CLOEXEC, 3) };
         if fd < 0 {
@@ -57,8 +57,8 @@ impl End {
         let room = &room as *const libc::c_int as *const libc::c_void;
         // SAFETY: a number of our own. The system may give less.
         unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, room, size) };
-        process::add(fd);
-        Ok(End {
+        process::with(|all: &mut Descriptors| all.0.push(fd));
+        Ok(SocketEnd {
             socket: ManuallyDrop::new(socket),
             theirs: (theirs, inode(theirs)),
             process: Process::this(),
@@ -90,7 +90,7 @@ impl End {
     }
 
     /// Takes some of what the program has written into `buffer`, which it empties first.
-    pub fn take(&self, buffer: &mut Vec<u8>, most: usize) -> Taken {
+    pub fn take(&self, buffer: &mut Vec<u8>, most: usize) -> Input {
         buffer.clear();
         buffer.reserve(most);
         let space: &mut [MaybeUninit<u8>] = &mut buffer.spare_capacity_mut()[..most];
@@ -99,17 +99,17 @@ impl End {
             // SAFETY: it writes no more than `most` bytes into the spare room.
             let got = unsafe { libc::recv(self.fd(), start, most, 0) };
             match usize::try_from(got) {
-                Ok(0) => return Taken::End,
+                Ok(0) => return Input::End,
                 Ok(got) => {
                     // SAFETY: so many have been written.
                     unsafe { buffer.set_len(got) };
-                    return Taken::Data(got);
+                    return Input::Data(got);
                 }
                 Err(_) => match io::Error::last_os_error().kind() {
-                    io::ErrorKind::WouldBlock => return Taken::Nothing,
+                    io::ErrorKind::WouldBlock => return Input::Nothing,
                     io::ErrorKind::Interrupted => {}
                     // It was closed with bytes unread that had come from here.
-                    _ => return Taken::End,
+                    _ => return Input::End,
                 },
             }
         }
@@ -156,7 +156,7 @@ impl End {
     pub fn end_input(&self) {
         let _ = self.socket.shutdown(Shutdown::Read);
         let mut rest = Vec::new();
-        while matches!(self.take(&mut rest, BLOCK), Taken::Data(_)) {}
+        while matches!(self.take(&mut rest, BLOCK), Input::Data(_)) {}
     }
 
     /// Ends both, also where a forked child has this end.
@@ -167,13 +167,32 @@ impl End {
     }
 }
 
-impl Drop for End {
+impl Drop for SocketEnd {
     fn drop(&mut self) {
         // A child of a fork has closed its copy, and may have another file by that number.
         if self.process == Process::this() {
-            process::remove(self.fd());
+            process::with(|all: &mut Descriptors| all.0.retain(|fd| *fd != self.fd()));
             // SAFETY: once, and it is not used again.
             unsafe { ManuallyDrop::drop(&mut self.socket) };
+        }
+    }
+}
+
+/// All of our ends.
+#[derive(Default)]
+struct Descriptors(Vec<RawFd>);
+
+impl OfProcess for Descriptors {
+    fn place() -> &'static Place<Descriptors> {
+        static PLACE: Place<Descriptors> = Place::new();
+        &PLACE
+    }
+
+    /// A child's copies would keep the sockets open when the parent has ended.
+    fn inherited(self) {
+        for fd in &self.0 {
+            // SAFETY: a copy of ours, which nobody uses in a child (SocketEnd).
+            unsafe { libc::close(*fd) };
         }
     }
 }

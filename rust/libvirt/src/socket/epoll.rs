@@ -1,6 +1,6 @@
 //! Waiting for many descriptors at a cost that does not grow with their number.
 
-use super::poller::Until;
+use super::until::Until;
 use std::io;
 use std::os::unix::io::RawFd;
 

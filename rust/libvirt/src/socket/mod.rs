@@ -7,41 +7,36 @@ mod epoll;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod no_epoll;
 mod nudger;
-mod poller;
 mod process;
 mod pump;
 mod table;
+mod until;
 
 pub use clock::{has_loop, is_taken};
-pub use end::{End, Taken};
-pub(crate) use nudger::Ends;
-pub use poller::{Poller, Until};
-pub use pump::{broken, send_all};
+pub use end::{Input, SocketEnd};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use epoll::Poller;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub use no_epoll::Poller;
+pub use pump::{broken, send_whole};
+pub use until::Until;
 
-use self::pump::{Shared, Slot, PUMPS};
-use self::table::{Down, Entry, Up};
+use self::pump::{Pumps, Shared};
+use self::table::{Down, Entry, Slot, Up};
 use crate::aside::PATIENCE;
 use crate::reference::Process;
-use crate::{Error, Stream};
+use crate::{Error, Stream, Ways};
 use std::io::{self, Read};
 use std::mem::ManuallyDrop;
 use std::os::unix::io::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Whether threads move the data of some socket. They have no interpreter, and call libvirt.
 pub fn has_threads() -> bool {
-    PUMPS.load(Ordering::SeqCst) > 0
-}
-
-/// Which ways the data of the stream goes.
-#[derive(Debug, Clone, Copy)]
-pub struct Directions {
-    pub receives: bool,
-    pub sends: bool,
+    process::with(|pumps: &mut Pumps| pumps.count > 0)
 }
 
 /// A stream whose data threads move. Drop ends both sides of the socket, and leaves the stream
@@ -71,16 +66,16 @@ pub enum Progress {
 
 /// Why there is no socket.
 #[derive(Debug)]
-pub enum Refused {
+pub enum NoSocket {
     System(io::Error),
     Libvirt(Error),
     /// A stream without a daemon, whose calls would wait for each other.
     TwoWays,
 }
 
-impl From<io::Error> for Refused {
-    fn from(error: io::Error) -> Refused {
-        Refused::System(error)
+impl From<io::Error> for NoSocket {
+    fn from(error: io::Error) -> NoSocket {
+        NoSocket::System(error)
     }
 }
 
@@ -88,13 +83,13 @@ impl Pumped {
     /// Moves data between the stream and `end`, beginning with `first`.
     pub fn start(
         stream: &Stream,
-        end: End,
-        ways: Directions,
+        end: SocketEnd,
+        ways: Ways,
         first: Vec<u8>,
-    ) -> Result<Pumped, Refused> {
+    ) -> Result<Pumped, NoSocket> {
         let is_remote = stream.is_remote();
         if !is_remote && ways.receives && ways.sends {
-            return Err(Refused::TwoWays);
+            return Err(NoSocket::TwoWays);
         }
         clock::register();
         let slot = Arc::new(Slot {
@@ -112,7 +107,7 @@ impl Pumped {
         }));
         let inner = &pumped.0;
         if is_remote && ways.receives {
-            clock::tell(stream, &inner.shared, number).map_err(Refused::Libvirt)?;
+            clock::tell(stream, &inner.shared, number).map_err(NoSocket::Libvirt)?;
         }
         inner.shared.start(number);
         Ok(pumped)
@@ -187,12 +182,12 @@ impl Drop for Pumped {
 
 /// Has the pump of the stream's connection take it. A stream without a daemon, or of a
 /// connection that is not known, has one of its own.
-fn join(slot: &Arc<Slot>, ways: Directions, first: Vec<u8>) -> Result<(Arc<Shared>, u64), Refused> {
+fn join(slot: &Arc<Slot>, ways: Ways, first: Vec<u8>) -> Result<(Arc<Shared>, u64), NoSocket> {
     let connection = slot.stream.connection().filter(|_| slot.stream.is_remote());
     let mut first = Some(first);
     loop {
         let known = connection.and_then(|connection| {
-            process::with(|all| all.pumps.get(&connection).and_then(Weak::upgrade))
+            process::with(|pumps: &mut Pumps| pumps.of.get(&connection).and_then(Weak::upgrade))
         });
         let shared = match known {
             Some(shared) => shared,
@@ -220,9 +215,9 @@ fn join(slot: &Arc<Slot>, ways: Directions, first: Vec<u8>) -> Result<(Arc<Share
             Some(number) => {
                 if let Some(connection) = connection {
                     let weak = Arc::downgrade(&shared);
-                    process::with(|all| {
-                        all.pumps.retain(|_, pump| pump.strong_count() > 0);
-                        all.pumps.insert(connection, weak);
+                    process::with(|pumps: &mut Pumps| {
+                        pumps.of.retain(|_, pump| pump.strong_count() > 0);
+                        pumps.of.insert(connection, weak);
                     });
                 }
                 return Ok((shared, number));
@@ -231,7 +226,7 @@ fn join(slot: &Arc<Slot>, ways: Directions, first: Vec<u8>) -> Result<(Arc<Share
                 // Its threads are ending.
                 first = Some(held);
                 if let Some(connection) = connection {
-                    process::with(|all| all.pumps.remove(&connection));
+                    process::with(|pumps: &mut Pumps| pumps.of.remove(&connection));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Systems without epoll, where a stream has no socket.
 
-use super::poller::Until;
+use super::until::Until;
 use std::io;
 use std::os::unix::io::RawFd;
 

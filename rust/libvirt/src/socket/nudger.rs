@@ -1,10 +1,11 @@
 //! Short calls beside the waiter's long one: see `Nudges`, which do it beside one call.
 
-use super::pump::Shared;
+use super::table::Table;
+use crate::aside::lock;
+use crate::ends::Ends;
 use crate::nudges::PAUSE;
 use std::os::raw::c_ulong;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::Mutex;
 use std::thread;
 use virt_sys as sys;
 
@@ -15,25 +16,6 @@ const LONG_PAUSE: u32 = 5;
 /// The first libvirt that loses no call.
 const MENDED: c_ulong = 10_001_000;
 
-/// How many calls are under way that end a stream.
-static ENDS: AtomicUsize = AtomicUsize::new(0);
-
-/// Such a call; Drop says that it has returned.
-pub(crate) struct Ends;
-
-impl Ends {
-    pub fn begin() -> Ends {
-        ENDS.fetch_add(1, Ordering::SeqCst);
-        Ends
-    }
-}
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        ENDS.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 pub(crate) fn is_needed() -> bool {
     let mut version = 0;
     // SAFETY: room for the number; it asks for nothing else.
@@ -42,18 +24,18 @@ pub(crate) fn is_needed() -> bool {
 }
 
 /// Two threads run it: a nudge may itself be lost, just after another call woke the waiter.
-pub(crate) fn run(shared: &Arc<Shared>) {
+pub(crate) fn run(table: &Mutex<Table>) {
     let mut waited = 0;
     loop {
         thread::sleep(PAUSE);
-        let table = shared.table();
+        let table = lock(table);
         if table.is_over {
             return;
         }
         let slot = table.waits_for.clone();
         drop(table);
         waited += 1;
-        let due = ENDS.load(Ordering::SeqCst) == 0 || waited >= LONG_PAUSE;
+        let due = !Ends::any() || waited >= LONG_PAUSE;
         if let (Some(slot), true) = (slot, due) {
             waited = 0;
             slot.stream.nudge();

@@ -8,23 +8,19 @@
 //!
 //! No lock of this module is held while libvirt is called.
 
-use super::end::{End, Taken};
+use super::end::Input;
 use super::nudger;
-use super::poller::{Poller, Until};
-use super::table::{Down, Entry, Table, Up};
+use super::process::{self, OfProcess, Place};
+use super::table::{Down, Entry, Slot, Table, Up};
+use super::until::Until;
+use super::Poller;
 use crate::aside::lock;
 use crate::worker::without_signals;
 use crate::{Error, Received, Sent, Stream, BLOCK, CHUNK};
+use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
-
-/// A stream, and our end of its socket.
-pub(crate) struct Slot {
-    pub stream: Stream,
-    pub end: End,
-}
 
 pub(crate) struct Shared {
     table: Mutex<Table>,
@@ -39,19 +35,32 @@ pub(crate) struct Shared {
 /// Stacks for calls of libvirt's.
 const STACK: usize = 256 << 10;
 
-/// How many pumps there are, in this process.
-pub(crate) static PUMPS: AtomicUsize = AtomicUsize::new(0);
+/// The pumps of this process.
+#[derive(Default)]
+pub(crate) struct Pumps {
+    /// Those of connections.
+    pub of: HashMap<usize, Weak<Shared>>,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl OfProcess for Pumps {
+    fn place() -> &'static Place<Pumps> {
+        static PLACE: Place<Pumps> = Place::new();
+        &PLACE
+    }
+}
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        PUMPS.fetch_sub(1, Ordering::SeqCst);
+        process::with(|pumps: &mut Pumps| pumps.count -= 1);
     }
 }
 
 impl Shared {
     pub fn new() -> io::Result<Arc<Shared>> {
         let (full, written) = (Poller::new()?, Poller::new()?);
-        PUMPS.fetch_add(1, Ordering::SeqCst);
+        process::with(|pumps: &mut Pumps| pumps.count += 1);
         Ok(Arc::new(Shared {
             table: Mutex::default(),
             work: Condvar::new(),
@@ -66,6 +75,7 @@ impl Shared {
 
     /// Takes a stream in, and starts the threads that it needs; None where they have ended.
     pub fn add(self: &Arc<Self>, entry: Entry) -> io::Result<Option<u64>> {
+        let is_nudged = nudger::is_needed(); // a call of libvirt's: see above
         let mut table = self.table();
         if table.is_over {
             return Ok(None);
@@ -80,6 +90,7 @@ impl Shared {
             };
             without_signals(spawn).map(drop)
         };
+        let nudge = |shared: &Arc<Shared>| nudger::run(&shared.table);
         let receives = entry.down != Down::None;
         let sends = entry.up == Up::Open;
         let slot = Arc::clone(&entry.slot);
@@ -87,9 +98,9 @@ impl Shared {
             if receives && !table.receives {
                 threads(Shared::wait_for_streams)?;
                 threads(Shared::move_data)?;
-                if nudger::is_needed() {
-                    threads(nudger::run)?;
-                    threads(nudger::run)?;
+                if is_nudged {
+                    threads(nudge)?;
+                    threads(nudge)?;
                 }
                 table.receives = true;
             }
@@ -312,16 +323,16 @@ impl Shared {
         let (slot, taken) = match table.get(number) {
             Some(entry) if entry.up == Up::Open => {
                 let taken = entry.slot.end.take(buffer, BLOCK);
-                entry.sending = taken != Taken::Nothing;
+                entry.sending = taken != Input::Nothing;
                 (Arc::clone(&entry.slot), taken)
             }
             _ => return,
         };
         drop(table);
         let ended = match taken {
-            Taken::Nothing => return,
-            Taken::End => Some(None),
-            Taken::Data(_) => send_all(&slot.stream, buffer).err().map(Some),
+            Input::Nothing => return,
+            Input::End => Some(None),
+            Input::Data(_) => send_whole(&slot.stream, buffer).err().map(Some),
         };
         let mut table = self.table();
         if let Some(error) = ended {
@@ -336,7 +347,7 @@ impl Shared {
 }
 
 /// Sends all of it.
-pub fn send_all(stream: &Stream, mut rest: &[u8]) -> Result<(), Error> {
+pub fn send_whole(stream: &Stream, mut rest: &[u8]) -> Result<(), Error> {
     while !rest.is_empty() {
         match stream.send(&rest[..rest.len().min(CHUNK)])? {
             Sent::Data(len) => rest = &rest[len..],

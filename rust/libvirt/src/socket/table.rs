@@ -1,7 +1,7 @@
 //! What the threads of a pump know of each stream.
 
-use super::pump::Slot;
-use crate::Error;
+use super::end::SocketEnd;
+use crate::{Error, Stream};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -31,6 +31,12 @@ pub(crate) enum Up {
     None,
     Open,
     Ended,
+}
+
+/// A stream, and our end of its socket.
+pub(crate) struct Slot {
+    pub stream: Stream,
+    pub end: SocketEnd,
 }
 
 pub(crate) struct Entry {

@@ -1,9 +1,9 @@
 //! Zeroes among the data of a file, found by whole blocks of it.
 
 /// How long a block is. File systems keep no shorter holes.
-pub const BLOCK: usize = 4096;
+pub const UNIT: usize = 4096;
 
-static ZEROES: [u8; BLOCK] = [0; BLOCK];
+pub static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
 
 /// A stretch of what a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Blocks {
         }
         let whole = match bytes.len() {
             len if len < self.to_boundary() => 0,
-            len => len - (self.at + len as u64) as usize % BLOCK,
+            len => len - (self.at + len as u64) as usize % UNIT,
         };
         let (now, later) = bytes.split_at(whole);
         self.waiting.extend_from_slice(later);
@@ -72,7 +72,7 @@ impl Blocks {
 
     /// How far the next block's end is.
     fn to_boundary(&self) -> usize {
-        BLOCK - self.at as usize % BLOCK
+        UNIT - self.at as usize % UNIT
     }
 
     fn runs<E>(
@@ -85,7 +85,7 @@ impl Blocks {
             let mut zero = None;
             while len < bytes.len() {
                 let rest = &bytes[len..];
-                let boundary = BLOCK - (self.at + len as u64) as usize % BLOCK;
+                let boundary = UNIT - (self.at + len as u64) as usize % UNIT;
                 let block = &rest[..boundary.min(rest.len())];
                 let is_zero = block == &ZEROES[..block.len()];
                 if *zero.get_or_insert(is_zero) != is_zero {
@@ -151,30 +151,30 @@ mod tests {
 
     #[test]
     fn however_it_is_cut_the_runs_are_the_same() {
-        let sections = [(true, BLOCK), (false, 5), (true, 3 * BLOCK), (false, BLOCK)];
+        let sections = [(true, UNIT), (false, 5), (true, 3 * UNIT), (false, UNIT)];
         let content = content(&sections);
         // Five bytes shift all that follows: three blocks of zeroes are two whole ones.
         let expected = [
-            (true, BLOCK),
-            (false, BLOCK),
-            (true, 2 * BLOCK),
-            (false, BLOCK + 5),
+            (true, UNIT),
+            (false, UNIT),
+            (true, 2 * UNIT),
+            (false, UNIT + 5),
         ];
-        for piece in [1, 7, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, content.len()] {
+        for piece in [1, 7, UNIT - 1, UNIT, UNIT + 1, 3 * UNIT, content.len()] {
             assert_eq!(runs(0, &content, piece), expected, "pieces of {}", piece);
         }
     }
 
     #[test]
     fn blocks_are_those_of_the_file() {
-        let zeroes = content(&[(true, 2 * BLOCK)]);
-        assert_eq!(runs(10, &zeroes, 100), [(true, 2 * BLOCK)]);
+        let zeroes = content(&[(true, 2 * UNIT)]);
+        assert_eq!(runs(10, &zeroes, 100), [(true, 2 * UNIT)]);
         // The first byte stands in a block of 4,086 bytes, all else being zero.
         let mut dirty = zeroes;
         dirty[0] = 1;
         assert_eq!(
             runs(10, &dirty, 100),
-            [(false, BLOCK - 10), (true, BLOCK + 10)]
+            [(false, UNIT - 10), (true, UNIT + 10)]
         );
     }
 
@@ -183,8 +183,8 @@ mod tests {
         assert_eq!(runs(0, &[], 1), []);
         assert_eq!(runs(0, &[0], 1), [(true, 1)]);
         assert_eq!(runs(0, &[1], 1), [(false, 1)]);
-        let tail = content(&[(false, BLOCK), (true, 3)]);
-        assert_eq!(runs(0, &tail, 2), [(false, BLOCK), (true, 3)]);
+        let tail = content(&[(false, UNIT), (true, 3)]);
+        assert_eq!(runs(0, &tail, 2), [(false, UNIT), (true, 3)]);
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
             });
             Ok(())
         };
-        blocks.skip(BLOCK as u64 - 1);
+        blocks.skip(UNIT as u64 - 1);
         blocks.feed(&[1, 0, 0], &mut give).unwrap();
         blocks.flush(&mut give).unwrap();
         assert_eq!(found, [(false, 1), (true, 2)]);
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn an_error_ends_it() {
         let mut blocks = Blocks::new(0);
-        let content = vec![1; 2 * BLOCK];
+        let content = vec![1; 2 * UNIT];
         assert_eq!(blocks.feed(&content, &mut |_| Err("full")), Err("full"));
     }
 }

@@ -1,8 +1,7 @@
 //! The digest of what a transfer moves, holes as the zeroes that they are.
 
+use crate::file::blocks::ZEROES;
 use sha2::{Digest as _, Sha256};
-
-static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
 
 /// The digests that a program can ask for.
 pub const NAMES: [&str; 1] = ["sha256"];

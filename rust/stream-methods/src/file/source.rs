@@ -1,6 +1,6 @@
 //! The file that a transfer reads.
 
-use crate::file::blocks::BLOCK;
+use crate::file::blocks::UNIT;
 use crate::file::named::Opened;
 use crate::file::options::{Options, SEND_FILE};
 use perlxs::{Arg, Error, Perl};
@@ -138,7 +138,7 @@ impl Source {
         let end = self.end.unwrap_or(u64::MAX);
         // Up to a block's end, or that block would come in two.
         let over = match self.by_blocks {
-            true => (self.at + space.len() as u64) as usize % BLOCK,
+            true => (self.at + space.len() as u64) as usize % UNIT,
             false => 0,
         };
         let room = space.len() - over;

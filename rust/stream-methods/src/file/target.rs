@@ -1,5 +1,6 @@
 //! The file that a transfer writes.
 
+use crate::file::blocks::ZEROES;
 use crate::file::named::{patiently, Label, Opened};
 use crate::file::options::{Options, RECV_FILE};
 use crate::file::replace::{Provisional, Replacement};
@@ -163,7 +164,6 @@ impl Target {
     }
 
     fn put_zeroes(&mut self, perl: &mut Perl, mut length: u64) -> Result<(), Error> {
-        static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
         while length > 0 {
             let now = length.min(ZEROES.len() as u64);
             self.put(perl, &ZEROES[..now as usize])?;
