@@ -184,6 +184,20 @@ print "not reached\n";
 EOP
 }
 
+# What a guard is put around may be a value that its variable makes when it is asked.
+for my $kind ('tie my $code, "Made", $dies; $code', 'tie my %of, "Made", $dies; $of{code}') {
+    my $call = $kind =~ s/; (\S+)\z/; Sys::Virt::Event::add_timeout(1, $1)/r;
+    ok_perl(<<"EOP", join('', map { "time $_\n" } 1 .. 3), "a callback that is made when it is asked for: $kind", deadline => 60);
+use strict; use warnings; use Sys::Virt;
+{ package Made; sub TIESCALAR { bless [\$_[1]] } sub TIEHASH { bless [\$_[1]] } sub FETCH { \$_[0][0] } sub STORE { } }
+Sys::Virt::Event::register_default();
+my \$times = 0;
+my \$dies = sub { die 'time ', ++\$times, "\\n" };
+my \$timer = do { $call };
+for (1 .. 3) { eval { Sys::Virt::Event::run_default(); 1 } and redo; print \$@ }
+EOP
+}
+
 # Perl frees what is global in an order of its own, and the C binding says nothing either.
 ok_perl(<<'EOP', "end\n", 'a loop that is gone before the stream, at the end of the program', args => [StreamTest::daemon()->test_uri]) if StreamTest::has('libvirtd');
 use strict; use warnings;

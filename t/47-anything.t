@@ -242,6 +242,17 @@ for my $state (grep { $_ ne 'daemon killed' } @states) {
 }
 ok $daemon->conn->get_library_version, 'the daemon goes on';
 
+# The number of a connection says nothing of its life.
+ok_perl(<<'EOP', "made\ninvalid connection pointer in virStreamNew\n", 'a second object of a connection that has gone');
+use strict; use warnings; use Sys::Virt;
+my $conn = Sys::Virt->new(uri => 'test:///default');
+my $twin = bless \(my $number = $$conn), 'Sys::Virt';
+print $twin->new_stream ? "made\n" : '';
+undef $conn;
+print eval { $twin->new_stream; 1 } ? "made of nothing\n" : $@->message . "\n";
+$number = 0;
+EOP
+
 # The last: there is no daemon after it.
 {
     my $flag = scratch() . '/killed';

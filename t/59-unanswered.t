@@ -82,7 +82,7 @@ EOP
     for [recv_all => 'download'], [send_all => 'upload'];
 
 my $closed = "9 operation failed: stream is closed\n";
-says(<<'EOP', "68 Timed out during operation: the abort has not been answered\n" . $closed x 4 . "connected\n",
+says(<<'EOP', "68 Timed out during operation: the call has not been answered\n" . $closed x 4 . "connected\n",
 kill STOP => $pid;
 for my $call (qw(abort abort finish recv send)) {
     my @args = $call eq 'recv' ? (my $data, 1) : $call eq 'send' ? ('x', 1) : ();

@@ -213,6 +213,18 @@ print $@;
 eval { $loop->step(0.02) };
 print $@ || "nothing\n";
 EOP
+# The stream is an argument of other subs, and code that makes it may free those.
+ok_perl(<<'EOP', "image/png\n", 'a tied stream whose FETCH undefines the sub that it is for');
+use strict; use warnings; use Sys::Virt;
+{
+    package Made;
+    sub TIESCALAR { bless [$_[1]] }
+    sub FETCH { no warnings; undef *Sys::Virt::Domain::screenshot; our @kept = map { my $n = $_; sub { $n } } 1 .. 50; $_[0][0] }
+}
+my $conn = Sys::Virt->new(uri => 'test:///default');
+tie my $st, 'Made', $conn->new_stream;
+print $conn->get_domain_by_name('test')->screenshot($st, 0), "\n";
+EOP
 if (rust() && StreamTest::has('libvirtd') && StreamTest::has('qemu')) {
     my $guest = daemon()->guest;
     ok_perl(<<'EOP', "came\n", 'perl -d: sysread on a handle takes what has come', switches => ['-d'], env => \%debug,

@@ -197,4 +197,13 @@ whole
 OUT
 }
 
+# A relay is for XSUBs. A sub of the program's in the place of one stays what it is.
+ok_perl(<<'EOP', "mine\nmine\n", 'a sub in the place of run_default') if rust();
+use strict; use warnings; use Sys::Virt;
+{ no warnings 'redefine'; *Sys::Virt::Event::run_default = sub () { print "mine\n" } }
+Sys::Virt::Event::run_default();
+Sys::Virt::Stream::_surround();
+Sys::Virt::Event::run_default();
+EOP
+
 done_testing;

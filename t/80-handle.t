@@ -10,6 +10,8 @@ use StreamTest qw(libvirtd);
 
 plan skip_all => 'the C binding has no handle' unless rust();
 
+{ package Made; sub TIESCALAR { bless [$_[1]] } sub FETCH { $_[0][0] } }
+
 my $daemon = daemon();
 my $conn = $daemon->conn;
 my $scratch = scratch();
@@ -208,6 +210,13 @@ my @writes = (
     ['syswrite' => sub { my ($fh) = @_; syswrite $fh, 'abcdef' }],
     ['syswrite of a part' => sub { my ($fh) = @_; map { syswrite $fh, 'abcdef', @$_ } [2], [2, 1], [9, 4], [1, -3], [0], [3, 6] }],
     ['syswrite of undef' => sub { my ($fh) = @_; no warnings 'uninitialized'; syswrite $fh, undef }],
+    ['syswrite of what is tied' => sub {
+        my ($fh) = @_;
+        tie my $data, 'Made', 'abcdef';
+        tie my $length, 'Made', 3;
+        tie my $offset, 'Made', 2;
+        return syswrite($fh, $data), syswrite($fh, $data, 5), syswrite($fh, 'abcdef', $length), syswrite($fh, 'abcdef', 2, $offset);
+    }],
     ['syswrite outside' => sub {
         my ($fh) = @_;
         map { my $by = $_; eval { syswrite $fh, 'abc', @$by }; $@ =~ /^(\w+ [^.]* at \S+ line \d+)/ } [1, 4], [1, -4], [-1];

@@ -156,6 +156,57 @@ subtest 'dropped' => sub {
     ok $daemon->conn->get_library_version, 'the connection goes on';
 };
 
+# The warning of data that is lost comes when the stream has been aborted, and may run any code.
+my $UPLOADS = <<'EOP';
+use strict; use warnings; use Sys::Virt;
+my ($uri, $path) = @ARGV;
+$| = 1;
+my $conn = Sys::Virt->new(uri => $uri);
+my $st = $conn->new_stream;
+$conn->get_storage_volume_by_path($path)->upload($st, 0, 0);
+my $fh = $st->handle;
+print $fh 'hello';
+sub is_over { print eval { $st->send('x', 1); 1 } ? "goes on\n" : "is over\n" }
+EOP
+my $warns = qr/A stream's handle was written to and not closed: the stream is aborted at \S+ line \d+\.\n/;
+my %loses = (
+    'fatal warnings' => [<<'EOP', "the real reason\nis over\n", $warns],
+eval { use warnings FATAL => 'all'; my $own = $fh; undef $fh; die "the real reason\n" };
+print $@;
+is_over();
+EOP
+    'a warning that is thrown' => [<<'EOP', "the real reason\nis over\n", qr/\A\z/],
+eval { local $SIG{__WARN__} = sub { die 'another' }; my $own = $fh; undef $fh; die "the real reason\n" };
+print $@;
+is_over();
+EOP
+    'closed in $SIG{__WARN__}' => [<<'EOP', "warned\nis over\nopen\nis over\n", qr/\A\z/],
+$SIG{__WARN__} = sub { print "warned\n"; is_over(); close $fh; my @other = map { 'y' x 400 } 1 .. 50 };
+print open($fh, '<', '/dev/null') ? "open\n" : "open: $!\n";
+is_over();
+EOP
+    'untied, and closed in $SIG{__WARN__}' => [<<'EOP', "warned\nis over\n", qr/\A\z/],
+no warnings 'untie';
+$SIG{__WARN__} = sub { print "warned\n"; close $fh; open my $other, '<', '/dev/null' };
+untie *$fh;
+undef ${*$fh};
+is_over();
+EOP
+    'untied, and closed' => [<<'EOP', "warned\nis over\n", qr/\A\z/],
+no warnings 'untie';
+$SIG{__WARN__} = sub { print "warned\n"; close $fh; open my $other, '<', '/dev/null' };
+untie *$fh;
+close $fh;
+is_over();
+EOP
+);
+for my $how (sort keys %loses) {
+    my ($code, $out, $err) = @{ $loses{$how} };
+    my $got = run_perl($UPLOADS . $code, args => [$daemon->uri, $daemon->pool_dir . '/target']);
+    like delete $got->{err}, $err, "dropped with data in it, $how: what is warned";
+    is_deeply $got, { out => $out, status => 0, signal => 0, hang => 0 }, '... and the stream' or diag explain $got;
+}
+
 my $PROGRAM = <<'EOP';
 use strict; use warnings; use Sys::Virt;
 my ($uri, $path) = @ARGV;

@@ -241,6 +241,36 @@ for my $name (sort keys %end) {
     is $got->{signal}, $signal, "$name: its signal" or diag explain $got;
 }
 
+# The child's own files may have the numbers of our ends.
+if ($loop ne 'none') {
+    my $got = run_perl($begin . <<'PERL', args => [$loop, $daemon->uri]);
+        use Socket;
+        my @before = grep { -S "/proc/self/fd/$_" } map { m{(\d+)\z} } glob '/proc/self/fd/*';
+        if (my $pid = fork) { waitpid $pid, 0; exit $? >> 8 }
+        my %there = map { m{(\d+)\z} => 1 } glob '/proc/self/fd/*';
+        my %free = map { $_ => 1 } grep { !$there{$_} } @before;
+        keys %free or print("none is closed\n"), exit 1;
+        my @own;
+        while (keys %free) {
+            socketpair my $one, my $other, AF_UNIX, SOCK_STREAM, PF_UNSPEC or die "socketpair: $!";
+            push @own, $one, $other;
+            syswrite $other, 'own';
+            syswrite $one, 'own';
+            delete @free{ map { fileno $_ } $one, $other };
+        }
+        my $timer = Sys::Virt::Event::add_timeout(10, sub { });
+        turn() for 1 .. 5;
+        for my $own (@own) {
+            $own->blocking(0);
+            sysread $own, my $data, 10;
+            print "a socket has ", $data // "nothing: $!", "\n" if ($data // '') ne 'own';
+        }
+        POSIX::_exit(9);
+PERL
+    is_deeply $got, { out => '', err => '', status => 9, signal => 0, hang => 0 }, 'a child that runs its copy of the loop'
+        or diag explain $got;
+}
+
 subtest 'a reader outlives the program' => sub {
     my $out = scratch() . '/left';
     my $got = run_perl($begin . <<'PERL', args => [$loop, $daemon->uri, $out]);

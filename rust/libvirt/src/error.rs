@@ -94,7 +94,7 @@ impl Error {
     }
 
     pub fn unanswered() -> Error {
-        let message = b"Timed out during operation: the abort has not been answered".to_vec();
+        let message = b"Timed out during operation: the call has not been answered".to_vec();
         Error::of_streams(virt_sys::VIR_ERR_OPERATION_TIMEOUT, message)
     }
 

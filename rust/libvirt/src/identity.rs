@@ -36,10 +36,6 @@ impl<T> Identified<T> {
 pub type Connection = Identified<sys::_virConnect>;
 
 impl Connection {
-    pub fn address(self) -> isize {
-        self.0.as_ptr() as isize
-    }
-
     /// The connection at `address`, if there is one.
     pub fn at(address: isize) -> Option<Connection> {
         Identified::of(address, b"virConnect\0")

@@ -38,7 +38,7 @@ impl Drop for Timer {
 
 static HOOK: Hook = Hook::new();
 
-/// Who is told of each beat of a `Pulse`. What it is given says nothing.
+/// Who is told of each beat of a `Pulse`. Its arguments mean nothing.
 pub fn on_pulse(told: Told) {
     HOOK.set(told);
 }

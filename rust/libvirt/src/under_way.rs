@@ -88,6 +88,14 @@ impl Stream {
         end_soon(|call| call.stream == self.raw() as usize)
     }
 
+    /// Whether another thread's call on it goes on, without a daemon that would answer another
+    /// meanwhile. Waits a moment for the call to end.
+    pub fn is_busy(&self) -> bool {
+        any(|call| call.stream == self.raw() as usize)
+            && !self.is_remote()
+            && !self.calls_end_soon()
+    }
+
     pub(crate) fn for_another_thread(&self) -> Theirs {
         let under_way = Arc::new(());
         let call = UnderWay {

@@ -71,15 +71,15 @@ plx_new_guard(pTHX_ SV *code)
     return sv_2mortal(newRV_noinc((SV *)plx_new_code(aTHX_ NULL, plx_guarded, code, NULL, 0)));
 }
 
-/* The sub `name`, with the glob that has it; NULL where there is none, or where `around`
- * stands in its place already. The glob gives it up, so that nothing is redefined and
- * perl -W has nothing to warn of. */
+/* The sub `name`, with the glob that has it; NULL where there is none, where `around` stands
+ * in its place already, or where it has to be an XSUB and is none. The glob gives it up, so
+ * that nothing is redefined and perl -W has nothing to warn of. */
 static CV *
-plx_take_sub(pTHX_ const char *name, XSUBADDR_t around)
+plx_take_sub(pTHX_ const char *name, XSUBADDR_t around, int xsub_only)
 {
     GV *const gv = gv_fetchpv(name, 0, SVt_PVCV);
     CV *const cv = gv && isGV_with_GP(gv) ? GvCV(gv) : NULL;
-    if (!cv || (CvISXSUB(cv) && CvXSUB(cv) == around))
+    if (!cv || (CvISXSUB(cv) ? CvXSUB(cv) == around : xsub_only))
         return NULL;
     GvCV_set(gv, NULL);
     return cv;
@@ -90,7 +90,7 @@ void
 plx_guard_sub(void *perl, const char *name)
 {
     dTHXa(perl);
-    CV *const original = plx_take_sub(aTHX_ name, plx_guarded);
+    CV *const original = plx_take_sub(aTHX_ name, plx_guarded, 0);
     if (original) {
         plx_new_code(aTHX_ name, plx_guarded, (SV *)original, NULL, 0);
         SvREFCNT_dec_NN((SV *)original); /* the guard has one of its own */
@@ -190,23 +190,24 @@ XS(plx_relay)
 {
     dXSARGS;
     const MAGIC *const made = plx_code_of(cv);
-    CV *const original = (CV *)made->mg_obj;
-    const plx_around how = *(const plx_around *)made->mg_ptr; /* the XSUB may free this one */
+    /* Code of the program's may free this sub, its original, and what it was given. */
+    CV *const original = (CV *)sv_2mortal(SvREFCNT_inc_simple_NN(made->mg_obj));
+    const plx_around how = *(const plx_around *)made->mg_ptr;
     const plx_around *const around = &how;
     SV *args[PLX_MOST_ARGS];
     const I32 count = items < PLX_MOST_ARGS ? items : PLX_MOST_ARGS;
     plx_answer answer;
+    I32 i;
 
-    Copy(&ST(0), args, count, SV *);
+    for (i = 0; i < count; i++)
+        args[i] = sv_2mortal(SvREFCNT_inc_simple_NN(ST(i)));
     answer.verdict = PLX_EMPTY;
     if (around->before)
         plx_ask(aTHX_ around->before, args, count, &answer);
-    if (around->guards >= 0 && around->guards < items && SvOK(ST(around->guards)))
-        ST(around->guards) = plx_new_guard(aTHX_ ST(around->guards));
-    if (around->after) {
-        I32 i;
-        for (i = 0; i < count; i++) /* the XSUB may free what it was given */
-            sv_2mortal(SvREFCNT_inc_simple_NN(args[i]));
+    if (around->guards >= 0 && around->guards < items) {
+        SV *const code = ST(around->guards);
+        if (SvGMAGICAL(code) || SvOK(code))
+            ST(around->guards) = plx_new_guard(aTHX_ code);
     }
     PUSHMARK(MARK);
     if (around->runs_callbacks)
@@ -223,7 +224,7 @@ plx_relay_around(void *perl, const char *name, const plx_method *before, const p
                  int runs_callbacks, int once, int guards)
 {
     dTHXa(perl);
-    CV *const original = plx_take_sub(aTHX_ name, plx_relay);
+    CV *const original = plx_take_sub(aTHX_ name, plx_relay, 1);
     const plx_around around = { before, after, runs_callbacks, once, guards };
     CV *relay;
     if (!original)

@@ -207,5 +207,6 @@ void plx_tied_boot(pTHX);
 
 /* objects.c; only there is it known what hangs on an object. */
 extern MGVTBL plx_attached_vtbl;
+void plx_free_attached(pTHX_ SV *object);
 
 #endif

@@ -4,9 +4,9 @@
 
 /* Takes bytes that are ready, which needs no call of the library's. */
 PERL_STATIC_INLINE long long
-plx_take_ready(pTHX_ plx_ready *ready, SV *data, size_t want)
+plx_take_ready(pTHX_ plx_ready *ready, SV *data, UV want)
 {
-    const size_t len = want < ready->left ? want : ready->left;
+    const size_t len = want < ready->left ? (size_t)want : ready->left;
     char *const start = plx_plain_room(aTHX_ data, len);
     if (!start)
         return PLX_NO_COUNT;
@@ -25,6 +25,7 @@ plx_call_plain(pTHX_ const plx_method *method, SV **args, I32 items, plx_answer 
     UV want, flags = 0;
     STRLEN len;
     long long done;
+    plx_frame *holder;
     if (method->shape == PLX_NO_SHAPE)
         return PLX_NO_COUNT;
     call.attached = plx_plain_attached(args[0]);
@@ -49,7 +50,9 @@ plx_call_plain(pTHX_ const plx_method *method, SV **args, I32 items, plx_answer 
         return PLX_NO_COUNT;
     call.len = len < want ? len : (STRLEN)want;
     call.flags = flags;
+    holder = plx_hold(aTHX_PERL, PLX_HELD);
     done = method->plain(aTHX_PERL, &call, answer);
+    plx_hold(aTHX_PERL, holder);
     if (method->shape == PLX_FILLS && done > 0)
         plx_plain_filled(aTHX_ args[1], (STRLEN)done);
     return done;

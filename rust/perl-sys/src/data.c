@@ -30,11 +30,12 @@ SV *plx_new_number(void *perl, double value) { dTHXa(perl); return newSVnv(value
 
 SV *plx_new_undef(void *perl) { dTHXa(perl); return newSV(0); }
 
+/* NULL where memory is out. */
 SV *
 plx_new_bytes(void *perl, const char *bytes, size_t len)
 {
     dTHXa(perl);
-    return newSVpvn(bytes, len);
+    return plx_there_is(len + 1) ? newSVpvn(bytes, len) : NULL;
 }
 
 /* A new scalar with the same value. Get magic has been called already. */

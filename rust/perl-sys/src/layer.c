@@ -83,8 +83,15 @@ plx_layer_ask(pTHX_ plx_layer *layer, plx_layer_call call, char *start, size_t l
 static int
 plx_layer_keeps(pTHX_ plx_layer *layer)
 {
-    return layer->object
-        && layer->entry(aTHX_PERL, NULL, layer, layer->object, PLX_KEEPS, NULL, 0, NULL) > 0;
+    plx_frame frame; /* for its mask */
+    int keeps;
+    if (!layer->object)
+        return 0;
+    frame.masked = 0;
+    plx_mask(aTHX_ &frame);
+    keeps = layer->entry(aTHX_PERL, NULL, layer, layer->object, PLX_KEEPS, NULL, 0, NULL) > 0;
+    plx_unmask(&frame);
+    return keeps;
 }
 
 /* --- reading --- */
@@ -194,24 +201,58 @@ plx_layer_write(pTHX_ PerlIO *f, const void *bytes, Size_t count)
 
 /* --- the end --- */
 
-/* A handle that is dropped aborts its stream. Data written to it is lost, with a warning. */
-void
-plx_layer_drop(pTHX_ plx_layer *layer)
+/* A handle that is dropped aborts its stream. Whether data is lost that was written to it. */
+int
+plx_layer_loses(pTHX_ plx_layer *layer)
 {
+    const int loses = layer->written && plx_layer_keeps(aTHX_ layer);
     layer->used = 0;
-    if (!layer->written || !plx_layer_keeps(aTHX_ layer))
-        return;
     layer->written = 0;
-    Perl_ck_warner_d(aTHX_ packWARN(WARN_IO),
-                     "A stream's handle was written to and not closed: the stream is aborted");
+    return loses;
 }
+
+static void
+plx_run_warn_of_loss(pTHX_ plx_job *job)
+{
+    PERL_UNUSED_ARG(job);
+    warn("A stream's handle was written to and not closed: the stream is aborted");
+}
+
+/* Warns of that, when the stream has been aborted: $SIG{__WARN__} may close the handle. As in a
+ * destructor, nothing is thrown, even where the program has made warnings fatal. */
+void
+plx_layer_warn_of_loss(pTHX)
+{
+    const SSize_t kept = plx_kept(aTHX);
+    plx_job job;
+    dSAVE_ERRNO;
+    if (!ckWARN_d(WARN_IO))
+        return;
+    Zero(&job, 1, plx_job);
+    plx_contain(aTHX_ NULL, plx_run_warn_of_loss, &job);
+    plx_forget_kept(aTHX_ kept);
+    RESTORE_ERRNO;
+}
+
+static void plx_layer_part(plx_layer *layer);
 
 /* Only the tie's close ends a stream well. */
 static IV
 plx_layer_close(pTHX_ PerlIO *f)
 {
-    plx_layer_drop(aTHX_ PLX_LAYER(f));
+    plx_layer *const layer = PLX_LAYER(f);
+    SV *const object = layer->object;
+    const int loses = plx_layer_loses(aTHX_ layer);
     PerlIOBase_close(aTHX_ f);
+    if (loses) {
+        plx_layer_part(layer);
+        plx_free_attached(aTHX_ object);
+        PLX_LOCKS(f)++;
+        plx_layer_warn_of_loss(aTHX);
+        PLX_LOCKS(f)--;
+        if (layer->in.base.flags & PERLIO_F_CLEARED)
+            plx_layer_free(f);
+    }
     errno = EBADF;
     return -1;
 }
@@ -232,13 +273,20 @@ plx_layer_of(SV *object)
     return mg ? (plx_layer *)mg->mg_ptr : NULL;
 }
 
+/* Layer and object know nothing of each other any more. */
+static void
+plx_layer_part(plx_layer *layer)
+{
+    if (layer->object)
+        plx_layer_magic(layer->object)->mg_ptr = NULL;
+    layer->object = NULL;
+}
+
 static IV
 plx_layer_popped(pTHX_ PerlIO *f)
 {
     plx_layer *const layer = PLX_LAYER(f);
-    if (layer->object)
-        plx_layer_magic(layer->object)->mg_ptr = NULL;
-    layer->object = NULL;
+    plx_layer_part(layer);
     Safefree(layer->out);
     layer->out = NULL;
     return PerlIOBuf_popped(aTHX_ f);
@@ -248,10 +296,12 @@ static int
 plx_layer_object_free(pTHX_ SV *object, MAGIC *mg)
 {
     plx_layer *const layer = (plx_layer *)mg->mg_ptr;
-    PERL_UNUSED_ARG(object);
     if (layer) {
-        plx_layer_drop(aTHX_ layer);
-        layer->object = NULL;
+        const int loses = plx_layer_loses(aTHX_ layer);
+        plx_layer_part(layer);
+        plx_free_attached(aTHX_ object);
+        if (loses)
+            plx_layer_warn_of_loss(aTHX);
     }
     return 0;
 }
@@ -341,7 +391,7 @@ static PERLIO_FUNCS_DECL(plx_layer_funcs) = {
 };
 
 /* Makes the glob behind `handle` a handle that reads and writes by `entry`, and is tied to
- * `object`, which is what `entry` is given; 0 where that can't be. */
+ * `object`, a reference to what `entry` is given; 0 where that can't be. */
 int
 plx_layer_open(void *perl, SV *handle, SV *object, plx_layer_entry entry)
 {
@@ -351,7 +401,7 @@ plx_layer_open(void *perl, SV *handle, SV *object, plx_layer_entry entry)
     IO *io;
     PerlIO *f;
     plx_layer *layer;
-    if (!gv)
+    if (!gv || !SvROK(object))
         return 0;
     io = GvIOn(gv);
     f = PerlIO_push(aTHX_ PerlIO_allocate(aTHX), PERLIO_FUNCS_CAST(&plx_layer_funcs), "r+b", NULL);

@@ -41,7 +41,8 @@ struct plx_layer {
 
 plx_layer *plx_layer_of(SV *object);
 long long plx_layer_ask(pTHX_ plx_layer *layer, plx_layer_call call, char *start, size_t len);
-void plx_layer_drop(pTHX_ plx_layer *layer);
+int plx_layer_loses(pTHX_ plx_layer *layer);
+void plx_layer_warn_of_loss(pTHX);
 void plx_layer_leave(pTHX_ plx_layer *layer);
 
 #endif

@@ -23,11 +23,11 @@ pub const NO_COUNT: c_longlong = c_longlong::MIN;
 
 // SAFETY: tables are statics of pointers to statics. Nobody writes to them but to `reentrant`,
 // which is atomic.
-unsafe impl<E> Sync for Method<E> {}
+unsafe impl<E: Sync> Sync for Method<E> {}
 // SAFETY: as above.
 unsafe impl Sync for Constant {}
 // SAFETY: as above.
-unsafe impl<E> Sync for Table<E> {}
+unsafe impl<E: Sync> Sync for Table<E> {}
 
 /// How a job is run: `plx_do_NAME`.
 pub type Do = unsafe extern "C" fn(*mut c_void, *mut Frame, *mut Job) -> Status;
@@ -170,7 +170,7 @@ extern "C" {
     pub fn plx_new_number(perl: *mut c_void, value: f64) -> *mut Sv;
     /// A new undefined value.
     pub fn plx_new_undef(perl: *mut c_void) -> *mut Sv;
-    /// A new string; the bytes are copied.
+    /// A new string; the bytes are copied. Null where memory is out.
     pub fn plx_new_bytes(perl: *mut c_void, bytes: *const c_char, len: usize) -> *mut Sv;
     /// A new scalar with the value of `sv`, whose magic is not asked.
     pub fn plx_new_copy(perl: *mut c_void, sv: *mut Sv) -> *mut Sv;

@@ -13,10 +13,14 @@ plx_attached_free(pTHX_ SV *sv, MAGIC *mg)
         /* As for a DESTROY: what dies under it ends nothing that the program does. */
         const U8 in_eval = PL_in_eval;
         const SSize_t kept = plx_kept(aTHX);
+        plx_frame frame; /* for its mask */
+        frame.masked = 0;
+        plx_mask(aTHX_ &frame);
         PL_in_eval |= EVAL_INEVAL;
         self->drop(self);
         PL_in_eval = in_eval;
         plx_forget_kept(aTHX_ kept);
+        plx_unmask(&frame); /* last, since a handler that waits runs here, and may die */
     }
     return 0;
 }
@@ -42,6 +46,15 @@ plx_attached_magic(SV *sv)
         if (mg->mg_virtual == &plx_attached_vtbl)
             return mg;
     return NULL;
+}
+
+/* Frees what hangs on an object before the object goes. */
+void
+plx_free_attached(pTHX_ SV *object)
+{
+    MAGIC *const mg = plx_attached_magic(object);
+    if (mg)
+        plx_attached_free(aTHX_ object, mg);
 }
 
 /* The blessed scalar that `ref` refers to, or NULL. */

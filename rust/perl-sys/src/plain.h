@@ -8,6 +8,18 @@
 /* What a big allocation must leave possible: Perl ends the process where its own fails. */
 #define PLX_TRIAL (1 << 20)
 
+/* Whether so many bytes can be had. */
+PERL_STATIC_INLINE int
+plx_there_is(STRLEN need)
+{
+    void *trial;
+    if (need <= PLX_TRIAL)
+        return 1;
+    trial = malloc(need);
+    free(trial);
+    return trial != NULL;
+}
+
 PERL_STATIC_INLINE int
 plx_plain_number(SV *sv, UV *uv)
 {
@@ -77,12 +89,8 @@ plx_grow(pTHX_ SV *sv, STRLEN need)
     if (SvTYPE(sv) < SVt_PV)
         sv_upgrade(sv, SVt_PV);
     if (SvLEN(sv) < need) {
-        if (need > PLX_TRIAL) {
-            void *trial = malloc(need);
-            if (!trial)
-                return NULL;
-            free(trial);
-        }
+        if (!need || !plx_there_is(need)) /* 0: one more than the most that there can be */
+            return NULL;
         sv_grow(sv, need);
     }
     return SvPVX(sv);

@@ -178,7 +178,14 @@ XS_INTERNAL(plx_tied_read)
 
 /* --- writing --- */
 
-/* The bytes of a value, which stay where they are while they are written. */
+/* Whether code of the program's makes the value. */
+#define plx_tied_runs(sv) (SvGMAGICAL(sv) || SvROK(sv))
+
+/* Whether there is one, as far as is known. */
+#define plx_tied_has_value(sv) (SvGMAGICAL(sv) || SvOK(sv))
+
+/* The bytes of a value. They stay where they are while they are written, unless code of the
+ * program's runs before. */
 static const char *
 plx_tied_bytes(pTHX_ SV *sv, STRLEN *len)
 {
@@ -242,13 +249,16 @@ XS_INTERNAL(plx_tied_printf)
 XS_INTERNAL(plx_tied_syswrite)
 {
     PLX_TIED_BEGIN;
-    SV *const data = items > 1 && SvOK(ST(1)) ? ST(1) : &PL_sv_no; /* perl has warned of undef */
     const int flushed = PerlIO_flush(f) == 0;
+    SV *const data = items > 1 && plx_tied_has_value(ST(1)) ? ST(1) : &PL_sv_no; /* perl has warned */
     STRLEN has;
-    const char *const bytes = plx_tied_bytes(aTHX_ data, &has);
-    const IV length = items > 2 && SvOK(ST(2)) ? SvIV(ST(2)) : (IV)has;
-    IV offset = items > 3 ? SvIV(ST(3)) : 0;
-    IV count;
+    const char *bytes = plx_tied_bytes(aTHX_ data, &has);
+    IV length, offset, count;
+
+    if ((items > 2 && plx_tied_runs(ST(2))) || (items > 3 && plx_tied_runs(ST(3))))
+        bytes = SvPVX(newSVpvn_flags(bytes, has, SVs_TEMP)); /* that code may free them */
+    length = items > 2 && plx_tied_has_value(ST(2)) ? SvIV(ST(2)) : (IV)has;
+    offset = items > 3 ? SvIV(ST(3)) : 0;
 
     if (length < 0)
         croak("Negative length");
@@ -286,11 +296,13 @@ XS_INTERNAL(plx_tied_let_go)
     PLX_TIED_BEGIN;
     SV *const object = SvRV(ST(0));
     SV *const ref = sv_2mortal(newRV_inc((SV *)io));
+    const int loses = plx_layer_loses(aTHX_ layer);
     sv_2mortal(SvREFCNT_inc_simple_NN(object));
-    plx_layer_drop(aTHX_ layer);
     plx_layer_ask(aTHX_ layer, PLX_ABANDON, NULL, 0);
     if (plx_layer_of(object) == layer)
         plx_layer_leave(aTHX_ layer);
+    if (loses)
+        plx_layer_warn_of_loss(aTHX);
     PLX_TIED_RETURN(ref);
 }
 

@@ -79,17 +79,26 @@ impl Ahead {
         Some(len)
     }
 
-    /// Lends at most `most` of the bytes to `work`, which must run no Perl code. It panics where
-    /// `work` changes what is here.
-    pub fn take<T>(&self, most: usize, work: impl FnOnce(&[u8]) -> T) -> T {
+    /// Lends at most `most` of the bytes to `work`, which must run no Perl code. Where it has made
+    /// something of them they are taken; otherwise they stay. It panics where `work` changes what
+    /// is here.
+    pub fn take<T>(&self, most: usize, work: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         let borrowed = self.bytes.borrow();
         let rest = self.rest();
-        let taken = &rest[..most.min(rest.len())];
-        let result = work(taken);
-        let len = taken.len();
+        let lent = &rest[..most.min(rest.len())];
+        let made = work(lent);
+        let len = lent.len();
         drop(borrowed);
-        self.advance(len);
-        result
+        if made.is_some() {
+            self.advance(len);
+        }
+        made
+    }
+
+    /// Takes all of the bytes, or at most `most`.
+    pub fn take_vec(&self, most: usize) -> Vec<u8> {
+        let taken = self.take(most, |bytes| Some(bytes.to_vec()));
+        taken.unwrap_or_default()
     }
 
     /// Keeps `bytes` for the next to ask, before what is there.
@@ -119,8 +128,9 @@ impl Ahead {
     pub fn set(&self, bytes: Vec<u8>) -> Vec<u8> {
         // The buffer stays where it is when the vector moves.
         let (next, left) = (bytes.as_ptr() as *const c_char, bytes.len());
-        let old = self.bytes.replace(bytes); // it panics while somebody uses the old bytes
-                                             // SAFETY: as in `rest`; no other borrow is alive.
+        // It panics while somebody uses the old bytes.
+        let old = self.bytes.replace(bytes);
+        // SAFETY: as in `rest`; no other borrow is alive.
         let ready = unsafe { &mut *self.ready.get() };
         ready.next = next;
         ready.left = left;

@@ -39,9 +39,9 @@ impl Perl {
     /// Makes a glob a filehandle of the `T` that is attached to `object`, a reference.
     /// Dropped, the handle gives up its count of that.
     pub fn open_layer<T: Layer>(&self, glob: Arg<'_>, object: Sv) -> Result<(), Error> {
-        // SAFETY: the running interpreter; `object` refers to one (attach).
+        // SAFETY: the running interpreter; C looks at what it is given.
         match unsafe { sys::plx_layer_open(self.raw(), glob.raw(), object.raw(), entry::<T>) } {
-            0 => Err(Error::message("a handle needs a glob")),
+            0 => Err(Error::message("a handle needs a glob, and an object")),
             _ => Ok(()),
         }
     }
@@ -64,9 +64,9 @@ unsafe extern "C" fn entry<T: Layer>(
     out: *mut sys::Answer,
 ) -> c_longlong {
     if call == sys::KEEPS {
-        // SAFETY: the caller holds a count of the object, and no Perl code runs.
-        let handle = unsafe { attached_as::<T>(sys::plx_get_attached(object)) }.map(Rc::as_ref);
-        let keeps = || Ok(handle.map_or(false, T::keeps));
+        // SAFETY: the object is there, though it may be going, and is borrowed for this line only.
+        let handle = unsafe { attached_as::<T>(sys::plx_get_attached(object)) }.map(Rc::clone);
+        let keeps = || Ok(handle.map_or(false, |handle| handle.keeps()));
         return caught(keeps).unwrap_or(false).into();
     }
     // SAFETY: as the caller promises.

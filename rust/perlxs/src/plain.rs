@@ -25,12 +25,12 @@ pub trait PlainCall<const FILLS: bool> {
     fn call(perl: &Perl, call: Plain<'_, FILLS>) -> Option<Result<i64, Error>>;
 }
 
-impl<'a, const FILLS: bool> Plain<'a, FILLS> {
-    /// What hangs on the object, if it is a `T`.
-    pub fn object<T: 'static>(&self) -> Option<&'a T> {
-        // SAFETY: C found it on the object, which the call keeps; only Perl code
-        // could take it off.
-        unsafe { attached_as(self.0.attached).map(Rc::as_ref) }
+impl<const FILLS: bool> Plain<'_, FILLS> {
+    /// What hangs on the object, if it is a `T`: a count of it.
+    pub fn object<T: 'static>(&self) -> Option<Rc<T>> {
+        // SAFETY: C found it on the object, which the call keeps, and it is borrowed for
+        // this line only.
+        unsafe { attached_as(self.0.attached).map(Rc::clone) }
     }
 
     /// Cut off as C does.

@@ -53,11 +53,19 @@ impl Sv {
         unsafe { Sv::owned(perl, sys::plx_new_undef(perl.raw())) }
     }
 
-    /// A new string of bytes.
+    /// A new string of bytes. It panics where there is no memory for more than a MiB of them.
     pub fn bytes(perl: &Perl, bytes: &[u8]) -> Sv {
+        Sv::copied(perl, bytes).expect("no memory for a string")
+    }
+
+    /// A new string of bytes, however many; None where memory is out.
+    pub fn copied(perl: &Perl, bytes: &[u8]) -> Option<Sv> {
         let start = bytes.as_ptr() as *const c_char;
         // SAFETY: as in `int`; Perl copies the bytes.
-        unsafe { Sv::owned(perl, sys::plx_new_bytes(perl.raw(), start, bytes.len())) }
+        unsafe {
+            let made = sys::plx_new_bytes(perl.raw(), start, bytes.len());
+            (!made.is_null()).then(|| Sv::owned(perl, made))
+        }
     }
 
     /// A reference to a new hash, blessed into `class` where there is one.

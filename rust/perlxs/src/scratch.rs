@@ -85,6 +85,9 @@ impl Scratch {
     }
 }
 
+/// No buffer is larger.
+const MOST: usize = isize::MAX as usize / 2;
+
 /// A chunk of received data, and the scalar through which a handler sees it.
 ///
 /// The handler's scalar shares the chunk's buffer until either is written to,
@@ -117,7 +120,10 @@ impl Chunk {
         self.len = 0;
         // SAFETY: `data` is ours alone; no handler ever sees it.
         unsafe {
-            let start = sys::plx_scratch_room(perl.raw(), self.data.raw(), cap);
+            let start = match cap {
+                0..=MOST => sys::plx_scratch_room(perl.raw(), self.data.raw(), cap),
+                _ => ptr::null_mut(),
+            };
             let start = start as *mut MaybeUninit<u8>;
             self.room = if start.is_null() { 0 } else { cap };
             Ok((!start.is_null()).then(|| slice::from_raw_parts_mut(start, cap)))

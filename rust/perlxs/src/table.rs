@@ -195,6 +195,8 @@ macro_rules! table {
         // What PLX_MOST_ARGS says.
         const _: () = {
             $(assert!($max <= 30);)*
+            // A plain call has an object, data and a length, and is for at least one byte.
+            $($(assert!($min >= 3 && $most > 0);)?)*
         };
 
         /// What the package contains.

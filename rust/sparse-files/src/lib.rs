@@ -164,11 +164,6 @@ pub fn about(mut file: &File) -> Result<About> {
     })
 }
 
-/// What the system says of reading from, or writing to, a file that is not open for it.
-pub fn not_open_for_that() -> Error {
-    Error::from_raw_os_error(libc::EBADF)
-}
-
 /// What the system says of a directory that is used as a file.
 pub fn is_a_directory() -> Error {
     Error::from_raw_os_error(libc::EISDIR)

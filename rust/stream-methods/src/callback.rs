@@ -129,7 +129,7 @@ impl Callback {
     fn forget(&self, place: Place) {
         self.place.set(place);
         drop(self.readable.take());
-        // Dropped outside the borrow: a destructor may come back here.
+        // Dropped outside the borrow of the registry, which its Drop may need.
         drop(REGISTRY.try_with(|r| r.borrow_mut().0.remove(&self.number)));
     }
 

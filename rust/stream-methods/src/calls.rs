@@ -20,6 +20,7 @@ pub fn way(perl: &Perl, state: &State, kind: Kind) -> Way {
         runs_perl: reentrant::is_set() || kind == Kind::Aborts && state.abort_calls_back(),
         has_handlers: !state.is_nonblocking() && perl.has_signal_handlers(),
         is_late,
+        is_busy: state.stream.is_busy(),
         is_unopened: kind != Kind::Moves && !state.is_opened(),
     };
     facts.way()
@@ -51,6 +52,10 @@ pub fn make_so<T: Send + 'static>(
 ) -> Result<T, Error> {
     let (limit, runs_handlers) = match way {
         Way::Never => return Err(exception(perl, libvirt::Error::closed())),
+        Way::NotNow => {
+            let why = "another call on the stream is under way";
+            return Err(exception(perl, libvirt::Error::invalid(why)));
+        }
         Way::Here => return here(perl, state, work),
         Way::Aside {
             limit,
@@ -58,8 +63,9 @@ pub fn make_so<T: Send + 'static>(
         } => (limit, runs_handlers),
     };
     let stream = &state.stream;
-    // A signal handler may have ended the stream meanwhile.
-    let alone = || kind != Kind::Moves || state.phase().is_over();
+    // A signal handler may have ended the stream meanwhile. Without a daemon nothing is made
+    // beside a call: see `is_busy`.
+    let alone = || kind != Kind::Moves || state.phase().is_over() || !stream.is_remote();
     let outcome = if runs_handlers {
         let mut wait = Handlers::new(perl, stream, kind);
         stream.aside(work, limit, alone, &mut wait)

@@ -117,7 +117,7 @@ impl Layer for Handle {
                     _ => return Err(misuse(perl, "handle", NONBLOCKING)),
                 }
             }
-            Ok(state.unread().take(most, <[u8]>::to_vec))
+            Ok(state.unread().take_vec(most))
         })?;
         self.ended.set(bytes.is_empty());
         Ok(bytes)

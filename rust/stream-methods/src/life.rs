@@ -7,9 +7,8 @@ use crate::socket;
 use crate::state::{not_blessed, recognise, stream_of, State};
 use crate::way::{Kind, Way};
 use libvirt::{Call, Connection, Stream};
-use perlxs::{Answer, Args, Attach, Error, Object, Perl, Sv};
+use perlxs::{Answer, Args, Error, Object, Perl, Sv};
 use std::ffi::CStr;
-use std::rc::Rc;
 
 fn class() -> &'static CStr {
     CStr::from_bytes_with_nul(b"Sys::Virt::Stream\0").unwrap_or_default()
@@ -19,30 +18,13 @@ fn class() -> &'static CStr {
 pub fn new_obj(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     let object = Object::of(perl, args.get(0))?.ok_or_else(|| not_blessed("_new_obj", "con"))?;
     let flags = optional_flags(perl, args, 1)?;
-    let connection = connection(perl, &object);
+    let connection = Connection::at(object.slot());
     let stream = Stream::new(connection, flags).map_err(|e| exception(perl, e))?;
     let reference = Sv::object(perl, class(), stream.0.address());
     if let Some(object) = Object::of(perl, reference.as_arg())? {
         object.attach(perl, State::new(stream, Some(flags)));
     }
     Ok(Answer::Sv(reference))
-}
-
-/// A connection that has been found to be one, hung on its object: as long as that holds
-/// the same integer, it is the same connection.
-struct Known(Connection);
-
-impl Attach for Known {}
-
-fn connection(perl: &Perl, object: &Object) -> Option<Connection> {
-    match object.attached::<Known>() {
-        Some(known) if known.0.address() == object.slot() => Some(known.0),
-        _ => {
-            let connection = Connection::at(object.slot())?;
-            object.attach(perl, Rc::new(Known(connection)));
-            Some(connection)
-        }
-    }
 }
 
 /// An optional argument of C's type `unsigned int`.
@@ -97,6 +79,9 @@ fn end(
 ) -> Result<(), Error> {
     state.may_end().map_err(|e| exception(perl, e))?;
     let way = calls::way(perl, state, kind);
+    if way == Way::NotNow {
+        return call(perl, way); // it is refused, and nothing ends
+    }
     let (stream, callback) = (&state.stream, &state.callback);
     // An exception of an event loop's goes on when all this is done.
     let mut ending = None;
@@ -106,7 +91,7 @@ fn end(
     });
     let ended = match way {
         Way::Aside { .. } => state.while_ending(|| call(perl, way)),
-        Way::Here | Way::Never => call(perl, way),
+        Way::Here | Way::Never | Way::NotNow => call(perl, way),
     };
     let _ = perl.lend(|| ending.map(|ending| callback.after_end(stream, ending)));
     ended

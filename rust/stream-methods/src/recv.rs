@@ -51,9 +51,11 @@ pub fn recv(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
             other => return Ok(Answer::Int(count(other))),
         }
     }
-    let (value, len) = state
-        .unread()
-        .take(want, |bytes| (Sv::bytes(perl, bytes), bytes.len()));
+    let taken = state.unread().take(want, |bytes| {
+        let value = Sv::copied(perl, bytes)?;
+        Some((value, bytes.len()))
+    });
+    let (value, len) = taken.ok_or_else(|| exception(perl, libvirt::Error::memory(want)))?;
     if len == 0 {
         return Ok(Answer::Int(0)); // none were asked for
     }
@@ -73,19 +75,19 @@ pub struct PlainRecv;
 
 impl PlainCall<true> for PlainRecv {
     fn call(perl: &Perl, mut call: Plain<'_, true>) -> Option<Result<i64, Error>> {
-        let state: &State = call.object()?;
+        let state = call.object::<State>()?;
         if state.phase().is_over() {
             return None; // libvirt may wait for ever
         }
         let flags = call.flags();
         let space = call.space();
         let got = state.may_receive().and_then(|()| {
-            let ahead = match Ask::ahead(state, space.len(), flags, SMALL, AHEAD) {
+            let ahead = match Ask::ahead(&state, space.len(), flags, SMALL, AHEAD) {
                 Some(ask) => {
                     let mut buffer = state.unread().buffer();
                     let got = state.stream.recv_onto(&mut buffer, ask.want, ask.flags);
                     state.unread().set(buffer);
-                    ask.settle(state, flags, got)?
+                    ask.settle(&state, flags, got)?
                 }
                 None => None,
             };
@@ -132,9 +134,10 @@ pub fn blocks(
 ) -> Result<(Received, Vec<u8>), Error> {
     buffer.clear();
     if !state.unread().is_empty() {
-        state
-            .unread()
-            .take(want, |bytes| buffer.extend_from_slice(bytes));
+        state.unread().take(want, |bytes| {
+            buffer.extend_from_slice(bytes);
+            Some(())
+        });
         return Ok((Received::Data(buffer.len()), buffer));
     }
     state.may_receive().map_err(|e| exception(perl, e))?;

@@ -36,7 +36,7 @@ pub struct PlainSend;
 
 impl PlainCall<false> for PlainSend {
     fn call(perl: &Perl, call: Plain<'_, false>) -> Option<Result<i64, Error>> {
-        let state: &State = call.object()?;
+        let state = call.object::<State>()?;
         if call.bytes().is_empty() {
             return None; // `bytes` takes note of it
         }

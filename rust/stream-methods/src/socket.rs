@@ -24,7 +24,7 @@ pub fn open(perl: &mut Perl, args: Args<'_>) -> Result<Answer, Error> {
     }
     let end = SocketEnd::new(ours, theirs).map_err(|error| no_socket(perl, &error))?;
     // What was received ahead comes first.
-    let first = state.unread().take(usize::MAX, <[u8]>::to_vec);
+    let first = state.unread().take_vec(usize::MAX);
     state.unread().put_back(&first);
     match has_loop {
         true => Looped::start(perl, &state, end, ways, first)?,

@@ -169,6 +169,12 @@ impl Looped {
         }
     }
 
+    /// A forked child has a copy of the watch. The descriptor may be another file there.
+    fn forget(&self, perl: &mut Perl) {
+        let watch = self.watch.take();
+        let _ = perl.lend(|| drop(watch));
+    }
+
     /// The program has written, or there is room, or the program has closed its end.
     fn socket_event(&self, perl: &mut Perl, state: &State) {
         self.give();
@@ -199,6 +205,8 @@ impl Socket for Looped {
     /// The stream has something. libvirt does not wait for it then.
     fn stream_event(&self, perl: &mut Perl) {
         let state = match self.state.upgrade() {
+            // A forked child runs a copy of the loop. The stream is its parent's.
+            Some(state) if state.stream.is_inherited() => return,
             Some(state) if self.ways.get().receives && self.held.borrow().is_empty() => state,
             _ => return,
         };
@@ -308,7 +316,10 @@ fn on_pulse(_: usize, _: i32) {
 fn on_watch(number: usize, _: i32) {
     let found = WATCHED.try_with(|all| all.borrow().get(&number).and_then(live));
     if let Ok(Some((interpreter, socket, state))) = found {
-        interpreter.called_back(|perl| socket.socket_event(perl, &state));
+        interpreter.called_back(|perl| match state.stream.is_inherited() {
+            true => socket.forget(perl),
+            false => socket.socket_event(perl, &state),
+        });
         callback::keep(state);
     }
 }

@@ -33,6 +33,9 @@ pub struct Facts {
     pub is_late: bool,
     /// No call has opened the stream that is to end: libvirt answers by itself.
     pub is_unopened: bool,
+    /// Another thread's call on the stream goes on, and no daemon is behind it: libvirt guards no
+    /// call on such a stream against another.
+    pub is_busy: bool,
 }
 
 /// How a call is made.
@@ -45,11 +48,16 @@ pub enum Way {
     },
     /// Not at all, since it might never return.
     Never,
+    /// Not before the one that is under way has returned.
+    NotNow,
 }
 
 impl Facts {
     pub fn way(self) -> Way {
         let may_hang = self.is_late || self.kind == Kind::Aborts;
+        if self.is_busy {
+            return Way::NotNow;
+        }
         match self.runs_perl || self.is_unopened {
             true if self.is_late => Way::Never,
             true => Way::Here,
@@ -75,7 +83,7 @@ mod tests {
     #[test]
     fn perl_code_stays_on_its_thread_and_what_may_hang_has_a_limit() {
         for kind in [Kind::Moves, Kind::Finishes, Kind::Aborts] {
-            for bits in 0..16 {
+            for bits in 0..32 {
                 let bit = |at: u8| bits & (1 << at) != 0;
                 let (runs_perl, has_handlers, is_late) = (bit(0), bit(1), bit(2));
                 let facts = Facts {
@@ -84,11 +92,14 @@ mod tests {
                     has_handlers,
                     is_late,
                     is_unopened: bit(3),
+                    is_busy: bit(4),
                 };
                 let stays = runs_perl || facts.is_unopened;
                 let may_hang = is_late || kind == Kind::Aborts;
                 match facts.way() {
                     Way::Here => assert!(!is_late && (stays || !has_handlers && !may_hang)),
+                    Way::NotNow => assert!(facts.is_busy),
+                    _ if facts.is_busy => panic!("{:?}", facts),
                     Way::Never => assert!(stays && is_late),
                     Way::Aside {
                         limit,

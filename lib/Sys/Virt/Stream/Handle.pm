@@ -68,6 +68,7 @@ Sys::Virt::Stream::Handle - a libvirt stream as a filehandle
 
 =head1 SYNOPSIS
 
+    use Digest::SHA;
     use Sys::Virt;
 
     my $conn = Sys::Virt->new(uri => 'qemu:///system');
@@ -132,8 +133,8 @@ and the stream is lost, as with the calls of the stream.
 
 A handle that is dropped before it is closed aborts its stream, also at the end
 of the program and when it is opened as something else. What was printed may or
-may not have arrived by then. Perl warns of that (category C<io>) where anything
-was printed to an upload.
+may not have arrived by then. A warning (category C<io>) tells of that where anything
+was printed to an upload. As in a destructor, it is never an exception.
 
 A child of C<fork> can neither use the handle nor send what its parent has
 printed: C<$!> is EBADF there.
