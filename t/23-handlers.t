@@ -10,7 +10,7 @@ use StreamTest qw(libvirtd);
 my $daemon = daemon();
 my $conn = $daemon->conn;
 my $content = pattern(700_000);
-my $source = $daemon->volume('source', undef, $content);
+$daemon->volume('source', undef, $content);
 $daemon->volume('target', 700_000);
 sparse_file($daemon->pool_dir . '/holes', hole => 4 << 20, data => 65_536, hole => 4 << 20);
 $daemon->adopt('holes');

@@ -124,7 +124,7 @@ subtest 'in an eval around the call' => sub {
 
 subtest 'what a handler does with streams' => sub {
     my $own = console();
-    my ($got, %did) = ('');
+    my $got = '';
     my %acts = (
         'another stream' => sub {
             my $st = $conn->new_stream;

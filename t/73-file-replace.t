@@ -121,7 +121,7 @@ subtest 'a partial file' => sub {
     spew($partial, 'x' x (2 << 20));
     download('source', offset => 10)->recv_file($target, replace => 1, partial => $partial, offset => 10);
     is sha_file($target), sha('x' x 10 . substr $content, 10), 'what is behind the offset goes';
-    my $short = spew($partial, 'x');
+    spew($partial, 'x');
     $st = download('source');
     error_is(sub { $st->recv_file($target, replace => 1, partial => $partial, offset => 2) },
         { message => qr/: the file at hand is shorter than what it is said to have/ }, 'one that is shorter');

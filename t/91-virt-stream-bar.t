@@ -95,7 +95,6 @@ SKIP: {
     };
 
     subtest 'quiet' => sub {
-        my $fed = 0;
         my $got = $slow->('quiet', sub {
             my ($run, $feed) = @_;
             within(2, sub { $feed->(1000); $run->sees_now(qr/./) });

@@ -62,8 +62,8 @@ if ($implementation eq 'c') {
 }
 elsif (!$loaded) {
     XSLoader::load(__PACKAGE__, $VERSION);
-    # The library's boot function is Rust's, which no exception may cross. It only brings
-    # the XSUB that can refuse this perl, or this version.
+    # No exception may pass through Rust. So the boot function, which is Rust's, only installs
+    # an XSUB in C, which dies if it was not made for this perl, or for this version.
     __PACKAGE__->can('_install')->(__PACKAGE__, $VERSION);
     delete $Sys::Virt::Stream::{_install};
     $loaded = 1;
@@ -140,8 +140,10 @@ L<Sys::Virt::Stream::Differences> lists what differs.
 
 Data are bytes everywhere. Sizes and lengths are in bytes.
 
-Unless said otherwise, a method that fails dies with a L<Sys::Virt::Error>,
-which has C<level>, C<code>, C<domain> and C<message>.
+If libvirt or the system refuses something, the method dies with a
+L<Sys::Virt::Error>, which has C<level>, C<code>, C<domain> and C<message>. If the
+program itself is wrong (an unknown option, too few arguments, a character over
+255, a variable that is read-only), the method dies with a string.
 
 =head1 METHODS
 
@@ -195,8 +197,9 @@ delivers at most 16 MiB, whatever C<$nbytes> says.
 
 Sends the first C<$nbytes> bytes of C<$data>, or all of them if there are fewer.
 Returns how many bytes were taken, or -2 where a non-blocking stream can take
-none now. An undefined C<$data> sends nothing. A character over 255 is an error,
-and nothing is sent.
+none now. A call without any bytes, as with an undefined C<$data>, ends an upload:
+the volume takes no more after it. A character over 255 is an error, and nothing
+is sent.
 
 =item $length = $st->recv_hole($flags = 0)
 
@@ -255,8 +258,8 @@ L<Sys::Virt::Event>.
 
 Has C<< $coderef->($st, $events) >> called whenever one of C<$events> has come
 up. C<$events> is a sum of the EVENT constants. A stream has one callback at a
-time, and the callback keeps the stream alive. Each call is of what the variable
-given as C<$coderef> holds by then.
+time, and the callback keeps the stream alive. Each event calls the code that
+the variable given as C<$coderef> holds at that time.
 
 =item $st->update_callback($events)
 

@@ -38,18 +38,17 @@ my @SPECS = qw(
     devname=s force safe log=s
 );
 
-# Those that end a program which does not catch them, but for the ones that say that it is broken.
+# Signals that are left alone: they end no program, cannot be caught, or say that it is broken.
 my %SPARED = map { $_ => 1 } qw(
     ZERO KILL STOP CONT TSTP TTIN TTOU CHLD CLD URG WINCH PIPE XFSZ SEGV BUS ILL FPE
 );
 my @SIGNALS = grep { !$SPARED{$_} } split ' ', $Config::Config{sig_name};
-my $signal;    # the one that ends the program, which every call of a stream is left for
+my $signal;    # the one that has interrupted the work
 
 # The exit status. @$closed are the standard descriptors that were closed.
 sub run {
     my ($class, $name, $closed, @arguments) = @_;
     my $self = bless { name => $name, option => {}, closed => { map { $_ => 1 } @$closed } }, $class;
-    my @asked;
     {
         my @wrong;
         local $SIG{__WARN__} = sub { push @wrong, @_ };

@@ -16,7 +16,7 @@ our @EXPORT_OK = qw(persistently keeps);
 
 my $LONGEST = 30;    # seconds between two tries
 
-# Whether what has been done when something fails is to stay, to go on with.
+# Whether a transfer that fails keeps what it has done, so that it can be continued.
 sub keeps {
     my ($run) = @_;
     return $run->option('continue') || defined $run->option('retry');
