@@ -219,7 +219,8 @@ plx_run_warn_of_loss(pTHX_ plx_job *job)
 }
 
 /* Warns of that, when the stream has been aborted: $SIG{__WARN__} may close the handle. As in a
- * destructor, nothing is thrown, even where the program has made warnings fatal. */
+ * destructor, nothing is thrown, even where the program has made warnings fatal. At the very end
+ * of an interpreter no code runs any more, and there is no $@. */
 void
 plx_layer_warn_of_loss(pTHX)
 {
@@ -229,7 +230,10 @@ plx_layer_warn_of_loss(pTHX)
     if (!ckWARN_d(WARN_IO))
         return;
     Zero(&job, 1, plx_job);
-    plx_contain(aTHX_ NULL, plx_run_warn_of_loss, &job);
+    if (PL_errgv)
+        plx_contain(aTHX_ NULL, plx_run_warn_of_loss, &job);
+    else
+        plx_run_warn_of_loss(aTHX_ &job);
     plx_forget_kept(aTHX_ kept);
     RESTORE_ERRNO;
 }
