@@ -126,8 +126,9 @@ goes_on();
 EOP
         }
         # A handle that is dropped aborts its stream, in Rust and libvirt. A handler that jumped out
-        # of that would leave the thread that waits for the daemon, each time.
-        ok_perl($HEAD . $STALL . <<'EOP', "time is up\n" x 3 . "one thread\nwhole\n", "a handle that is dropped ($how)", args => [@args, $how], %opt);
+        # of that would leave the thread that waits for the daemon, each time. (One that is safe runs in
+        # the destructor since Perl 5.38, which loses what it throws.)
+        $how eq 'safe' or ok_perl($HEAD . $STALL . <<'EOP', "time is up\n" x 3 . "one thread\nwhole\n", "a handle that is dropped ($how)", args => [@args, $how], %opt);
 handle_by(sub { die "time is up\n" });
 for (1 .. 3) {
     my $st = volume();
