@@ -242,8 +242,10 @@ for my $state (grep { $_ ne 'daemon killed' } @states) {
 }
 ok $daemon->conn->get_library_version, 'the daemon goes on';
 
-# The number of a connection says nothing of its life.
-ok_perl(<<'EOP', "made\ninvalid connection pointer in virStreamNew\n", 'a second object of a connection that has gone');
+# The number of a connection says nothing of its life. What is freed is overwritten here, so that
+# whoever follows it crashes.
+ok_perl(<<'EOP', "made\ninvalid connection pointer in virStreamNew\n", 'a second object of a connection that has gone',
+    env => { MALLOC_PERTURB_ => 165, G_SLICE => 'always-malloc', GLIBC_TUNABLES => 'glibc.malloc.tcache_count=0' });
 use strict; use warnings; use Sys::Virt;
 my $conn = Sys::Virt->new(uri => 'test:///default');
 my $twin = bless \(my $number = $$conn), 'Sys::Virt';

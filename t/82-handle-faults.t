@@ -157,14 +157,16 @@ subtest 'dropped' => sub {
 };
 
 # The warning of data that is lost comes when the stream has been aborted, and may run any code.
-my $UPLOADS = <<'EOP';
+my $HEAD = <<'EOP';
 use strict; use warnings; use Sys::Virt;
-my ($uri, $path) = @ARGV;
+my ($way, $uri, $path) = @ARGV;
 $| = 1;
 my $conn = Sys::Virt->new(uri => $uri);
 my $st = $conn->new_stream;
-$conn->get_storage_volume_by_path($path)->upload($st, 0, 0);
-my $fh = $st->handle;
+$conn->get_storage_volume_by_path($path)->$way($st, 0, 0);
+our $fh = $st->handle;
+EOP
+my $UPLOADS = $HEAD . <<'EOP';
 print $fh 'hello';
 sub is_over { print eval { $st->send('x', 1); 1 } ? "goes on\n" : "is over\n" }
 EOP
@@ -202,19 +204,12 @@ EOP
 );
 for my $how (sort keys %loses) {
     my ($code, $out, $err) = @{ $loses{$how} };
-    my $got = run_perl($UPLOADS . $code, args => [$daemon->uri, $daemon->pool_dir . '/target']);
+    my $got = run_perl($UPLOADS . $code, args => ['upload', $daemon->uri, $daemon->pool_dir . '/target']);
     like delete $got->{err}, $err, "dropped with data in it, $how: what is warned";
     is_deeply $got, { out => $out, status => 0, signal => 0, hang => 0 }, '... and the stream' or diag explain $got;
 }
 
-my $PROGRAM = <<'EOP';
-use strict; use warnings; use Sys::Virt;
-my ($uri, $path) = @ARGV;
-$| = 1;
-my $conn = Sys::Virt->new(uri => $uri);
-my $st = $conn->new_stream;
-$conn->get_storage_volume_by_path($path)->download($st, 0, 0);
-our $fh = $st->handle;
+my $PROGRAM = $HEAD . <<'EOP';
 read $fh, my $data, 100;
 EOP
 my %program = (
@@ -242,7 +237,7 @@ print threads->create(sub { (defined <$fh> || read($fh, my $data, 1) || print({$
 print read($fh, $data, 100), "\n";
 print close $fh ? "closed\n" : "lost: $!\n";
 EOP
-ok_perl("$PROGRAM$program{$_}[0]", $program{$_}[1], $_, args => [$daemon->uri, $daemon->pool_dir . '/source'])
+ok_perl("$PROGRAM$program{$_}[0]", $program{$_}[1], $_, args => ['download', $daemon->uri, $daemon->pool_dir . '/source'])
     for sort keys %program;
 
 done_testing;

@@ -13,8 +13,22 @@ use std::path::Path;
 use std::process::Command;
 
 const SOURCES: &[&str] = &[
-    "context", "protect", "contain", "frames", "signals", "call", "around", "jobs", "handle",
-    "layer", "tied", "data", "objects", "table", "boot",
+    "context",
+    "protect",
+    "contain",
+    "frames",
+    "signals",
+    "call",
+    "around",
+    "jobs",
+    "handle",
+    "layer",
+    "layer_object",
+    "tied",
+    "data",
+    "objects",
+    "table",
+    "boot",
 ];
 
 fn config(perl: &str, key: &str) -> String {

@@ -17,9 +17,9 @@ pub(crate) struct Reference {
     process: Process,
 }
 
-// SAFETY: libvirt's streams may be used from any thread. Those of a daemon lock themselves. Of any
-// other, whoever makes a call asks `is_busy` first, and a socket is ended when its threads have let
-// go of the stream (Pumped).
+// SAFETY: libvirt's streams may be used from any thread. Those of a daemon lock themselves. Any other
+// is guarded but for its end: whoever ends it asks `is_busy` first (way.rs of the package), and a
+// socket is ended when its threads have let go of the stream (Pumped).
 unsafe impl Send for Reference {}
 // SAFETY: as above.
 unsafe impl Sync for Reference {}

@@ -15,7 +15,6 @@ plx_frame_begin(pTHX_ plx_frame *frame)
     frame->stack = PL_curstackinfo;
     frame->context = cxstack_ix;
     frame->in_eval = PL_in_eval;
-    frame->masked = 0;
     plx_mask(aTHX_ frame);
 }
 

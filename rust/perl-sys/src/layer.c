@@ -80,20 +80,6 @@ plx_layer_ask(pTHX_ plx_layer *layer, plx_layer_call call, char *start, size_t l
     return PLX_FAILED;
 }
 
-static int
-plx_layer_keeps(pTHX_ plx_layer *layer)
-{
-    plx_frame frame; /* for its mask */
-    int keeps;
-    if (!layer->object)
-        return 0;
-    frame.masked = 0;
-    plx_mask(aTHX_ &frame);
-    keeps = layer->entry(aTHX_PERL, NULL, layer, layer->object, PLX_KEEPS, NULL, 0, NULL) > 0;
-    plx_unmask(&frame);
-    return keeps;
-}
-
 /* --- reading --- */
 
 /* Puts what there is to read `front` bytes behind the buffer's beginning, with room for
@@ -201,45 +187,6 @@ plx_layer_write(pTHX_ PerlIO *f, const void *bytes, Size_t count)
 
 /* --- the end --- */
 
-/* A handle that is dropped aborts its stream. Whether data is lost that was written to it. */
-int
-plx_layer_loses(pTHX_ plx_layer *layer)
-{
-    const int loses = layer->written && plx_layer_keeps(aTHX_ layer);
-    layer->used = 0;
-    layer->written = 0;
-    return loses;
-}
-
-static void
-plx_run_warn_of_loss(pTHX_ plx_job *job)
-{
-    PERL_UNUSED_ARG(job);
-    warn("A stream's handle was written to and not closed: the stream is aborted");
-}
-
-/* Warns of that, when the stream has been aborted: $SIG{__WARN__} may close the handle. As in a
- * destructor, nothing is thrown, even where the program has made warnings fatal. At the very end
- * of an interpreter no code runs any more, and there is no $@. */
-void
-plx_layer_warn_of_loss(pTHX)
-{
-    const SSize_t kept = plx_kept(aTHX);
-    plx_job job;
-    dSAVE_ERRNO;
-    if (!ckWARN_d(WARN_IO))
-        return;
-    Zero(&job, 1, plx_job);
-    if (PL_errgv)
-        plx_contain(aTHX_ NULL, plx_run_warn_of_loss, &job);
-    else
-        plx_run_warn_of_loss(aTHX_ &job);
-    plx_forget_kept(aTHX_ kept);
-    RESTORE_ERRNO;
-}
-
-static void plx_layer_part(plx_layer *layer);
-
 /* Only the tie's close ends a stream well. */
 static IV
 plx_layer_close(pTHX_ PerlIO *f)
@@ -261,31 +208,6 @@ plx_layer_close(pTHX_ PerlIO *f)
     return -1;
 }
 
-static MGVTBL plx_layer_vtbl;
-
-static MAGIC *
-plx_layer_magic(SV *object)
-{
-    return mg_findext(object, PERL_MAGIC_ext, &plx_layer_vtbl);
-}
-
-/* The layer that the object stands behind; NULL when it has gone. */
-plx_layer *
-plx_layer_of(SV *object)
-{
-    MAGIC *const mg = SvTYPE(object) >= SVt_PVMG ? plx_layer_magic(object) : NULL;
-    return mg ? (plx_layer *)mg->mg_ptr : NULL;
-}
-
-/* Layer and object know nothing of each other any more. */
-static void
-plx_layer_part(plx_layer *layer)
-{
-    if (layer->object)
-        plx_layer_magic(layer->object)->mg_ptr = NULL;
-    layer->object = NULL;
-}
-
 static IV
 plx_layer_popped(pTHX_ PerlIO *f)
 {
@@ -295,33 +217,6 @@ plx_layer_popped(pTHX_ PerlIO *f)
     layer->out = NULL;
     return PerlIOBuf_popped(aTHX_ f);
 }
-
-static int
-plx_layer_object_free(pTHX_ SV *object, MAGIC *mg)
-{
-    plx_layer *const layer = (plx_layer *)mg->mg_ptr;
-    if (layer) {
-        const int loses = plx_layer_loses(aTHX_ layer);
-        plx_layer_part(layer);
-        plx_free_attached(aTHX_ object);
-        if (loses)
-            plx_layer_warn_of_loss(aTHX);
-    }
-    return 0;
-}
-
-/* A layer belongs to the thread that made it, and has no second. */
-static int
-plx_layer_object_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *param)
-{
-    PERL_UNUSED_ARG(param);
-    mg->mg_ptr = NULL;
-    return 0;
-}
-
-static MGVTBL plx_layer_vtbl = {
-    NULL, NULL, NULL, NULL, plx_layer_object_free, NULL, plx_layer_object_dup, NULL
-};
 
 /* In a new thread the handle has a layer without an object, and is as good as closed. A perl
  * with -DDEBUGGING asserts that each handle has a copy, and would end the program without a layer. */
@@ -401,7 +296,6 @@ plx_layer_open(void *perl, SV *handle, SV *object, plx_layer_entry entry)
 {
     dTHXa(perl);
     GV *const gv = SvROK(handle) && isGV_with_GP(SvRV(handle)) ? (GV *)SvRV(handle) : NULL;
-    MAGIC *mg;
     IO *io;
     PerlIO *f;
     plx_layer *layer;
@@ -417,10 +311,8 @@ plx_layer_open(void *perl, SV *handle, SV *object, plx_layer_entry entry)
     PerlIO_get_base(f);
     layer->f = f;
     layer->io = io;
-    layer->object = SvRV(object);
     layer->entry = entry;
-    mg = sv_magicext(SvRV(object), NULL, PERL_MAGIC_ext, &plx_layer_vtbl, (char *)layer, 0);
-    mg->mg_flags |= MGf_DUP;
+    plx_layer_join(aTHX_ layer, SvRV(object));
     IoIFP(io) = IoOFP(io) = f;
     IoTYPE(io) = IoTYPE_RDONLY; /* of others perl says when they go in error */
     sv_magic((SV *)io, object, PERL_MAGIC_tiedscalar, NULL, 0);

@@ -1,5 +1,5 @@
 /* The layer of a filehandle that Rust stands behind: layer.c has what PerlIO calls of it,
- * tied.c what Perl's own operators call. */
+ * tied.c what Perl's own operators call, layer_object.c what ties it to Rust's object. */
 #ifndef PLX_LAYER_H
 #define PLX_LAYER_H
 
@@ -39,10 +39,16 @@ struct plx_layer {
     plx_layer_entry entry;
 };
 
-plx_layer *plx_layer_of(SV *object);
+/* layer.c */
 long long plx_layer_ask(pTHX_ plx_layer *layer, plx_layer_call call, char *start, size_t len);
+void plx_layer_leave(pTHX_ plx_layer *layer);
+
+/* layer_object.c */
+void plx_layer_join(pTHX_ plx_layer *layer, SV *object);
+void plx_layer_part(plx_layer *layer);
+plx_layer *plx_layer_of(SV *object);
+int plx_layer_keeps(pTHX_ plx_layer *layer);
 int plx_layer_loses(pTHX_ plx_layer *layer);
 void plx_layer_warn_of_loss(pTHX);
-void plx_layer_leave(pTHX_ plx_layer *layer);
 
 #endif

@@ -2,8 +2,9 @@
 //!
 //! Everything here is raw. Two kinds of function: those that return a [`Status`] run
 //! Perl code, whose exceptions and exits C keeps until the method has returned; all
-//! others run none, and `longjmp` only where memory is out, at which perl ends the program. Each takes the interpreter that the scalars
-//! belong to, and must be called on the thread that runs it.
+//! others run none, and `longjmp` only where memory is out, at which perl ends the program.
+//! Each takes the interpreter that the scalars belong to, and must be called on the thread that
+//! runs it.
 
 #![warn(missing_docs)]
 

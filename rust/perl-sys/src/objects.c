@@ -14,7 +14,6 @@ plx_attached_free(pTHX_ SV *sv, MAGIC *mg)
         const U8 in_eval = PL_in_eval;
         const SSize_t kept = plx_kept(aTHX);
         plx_frame frame; /* for its mask */
-        frame.masked = 0;
         plx_mask(aTHX_ &frame);
         PL_in_eval |= EVAL_INEVAL;
         self->drop(self);

@@ -58,6 +58,7 @@ plx_mask(pTHX_ plx_frame *frame)
 {
     sigset_t held;
     int i, any = 0;
+    frame->masked = 0;
     if (!plx_has_signal_handlers(aTHX_PERL))
         return;
     sigemptyset(&held);

@@ -91,7 +91,7 @@ fn end(
     });
     let ended = match way {
         Way::Aside { .. } => state.while_ending(|| call(perl, way)),
-        Way::Here | Way::Never | Way::NotNow => call(perl, way),
+        _ => call(perl, way),
     };
     let _ = perl.lend(|| ending.map(|ending| callback.after_end(stream, ending)));
     ended

@@ -4,7 +4,7 @@ use crate::callback::{Callback, Owner};
 use crate::errors::exception;
 use crate::phase::{End, Phase, Refusal, Step};
 use crate::reentrant;
-use crate::way;
+use crate::way::{Facts, Kind, Way};
 use libvirt::{Call, Stream, Taken, Ways};
 use perlxs::{Ahead, Arg, Attach, Error, Object, Perl};
 use std::cell::{Cell, RefCell};
@@ -235,7 +235,19 @@ impl State {
         if self.stream.is_inherited() || self.phase.get().is_over() || !self.is_opened() {
             return;
         }
-        let limit = way::limit_of_dropping(reentrant::is_set() || self.abort_calls_back());
+        let facts = Facts {
+            kind: Kind::Drops,
+            runs_perl: reentrant::is_set() || self.abort_calls_back(),
+            has_handlers: false,
+            is_late: false,
+            is_unopened: false,
+            is_busy: self.stream.is_busy(),
+        };
+        let limit = match facts.way() {
+            Way::NotNow => return self.step(Step::Cut),
+            Way::Here | Way::Never => None,
+            Way::Aside { limit, .. } => limit,
+        };
         self.step(Step::End(End::Aborted));
         let ending = self.callback.before_end(&self.stream, true);
         match limit {

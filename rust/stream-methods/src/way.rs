@@ -17,6 +17,20 @@ pub enum Kind {
     /// It aborts the stream, which may run the stream's callback. A daemon that has lost
     /// sight of a stream never answers.
     Aborts,
+    /// It aborts the stream, and nobody has asked for it: the stream is dropped, or a transfer
+    /// has failed.
+    Drops,
+}
+
+impl Kind {
+    /// How long it may take in any state, where there is a limit.
+    fn limit(self) -> Option<Duration> {
+        match self {
+            Kind::Moves | Kind::Finishes => None,
+            Kind::Aborts => Some(ANSWER),
+            Kind::Drops => Some(PATIENCE),
+        }
+    }
 }
 
 /// All that decides how a call is made.
@@ -54,26 +68,20 @@ pub enum Way {
 
 impl Facts {
     pub fn way(self) -> Way {
-        let may_hang = self.is_late || self.kind == Kind::Aborts;
+        let limit = self.kind.limit().or(self.is_late.then_some(ANSWER));
         if self.is_busy {
             return Way::NotNow;
         }
         match self.runs_perl || self.is_unopened {
             true if self.is_late => Way::Never,
             true => Way::Here,
-            false if may_hang || self.has_handlers => Way::Aside {
-                limit: may_hang.then_some(ANSWER),
+            false if limit.is_some() || self.has_handlers => Way::Aside {
+                limit,
                 runs_handlers: self.has_handlers,
             },
             false => Way::Here,
         }
     }
-}
-
-/// The same of an abort that nobody asked for, as when a stream is dropped: how long it may take
-/// on another thread. None: it is made on this one.
-pub fn limit_of_dropping(runs_perl: bool) -> Option<Duration> {
-    (!runs_perl).then_some(PATIENCE)
 }
 
 #[cfg(test)]
@@ -82,7 +90,7 @@ mod tests {
 
     #[test]
     fn perl_code_stays_on_its_thread_and_what_may_hang_has_a_limit() {
-        for kind in [Kind::Moves, Kind::Finishes, Kind::Aborts] {
+        for kind in [Kind::Moves, Kind::Finishes, Kind::Aborts, Kind::Drops] {
             for bits in 0..32 {
                 let bit = |at: u8| bits & (1 << at) != 0;
                 let (runs_perl, has_handlers, is_late) = (bit(0), bit(1), bit(2));
@@ -95,7 +103,7 @@ mod tests {
                     is_busy: bit(4),
                 };
                 let stays = runs_perl || facts.is_unopened;
-                let may_hang = is_late || kind == Kind::Aborts;
+                let may_hang = is_late || matches!(kind, Kind::Aborts | Kind::Drops);
                 match facts.way() {
                     Way::Here => assert!(!is_late && (stays || !has_handlers && !may_hang)),
                     Way::NotNow => assert!(facts.is_busy),
