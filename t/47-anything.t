@@ -245,7 +245,6 @@ ok $daemon->conn->get_library_version, 'the daemon goes on';
 # The number of a connection says nothing of its life. What is freed is overwritten here, so that
 # whoever follows it crashes.
 ok_perl(<<'EOP', "made\ninvalid connection pointer in virStreamNew\n", 'a second object of a connection that has gone',
-    env => { MALLOC_PERTURB_ => 165, G_SLICE => 'always-malloc', GLIBC_TUNABLES => 'glibc.malloc.tcache_count=0' });
 use strict; use warnings; use Sys::Virt;
 my $conn = Sys::Virt->new(uri => 'test:///default');
 my $twin = bless \(my $number = $$conn), 'Sys::Virt';
@@ -254,6 +253,7 @@ undef $conn;
 print eval { $twin->new_stream; 1 } ? "made of nothing\n" : $@->message . "\n";
 $number = 0;
 EOP
+    env => { MALLOC_PERTURB_ => 165, G_SLICE => 'always-malloc', GLIBC_TUNABLES => 'glibc.malloc.tcache_count=0' });
 
 # The last: there is no daemon after it.
 {
