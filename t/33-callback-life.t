@@ -133,6 +133,20 @@ subtest 'remove_callback after finish stays harmless' => sub {
     }
 };
 
+# A watch that stays would be dispatched for ever, and call nothing.
+subtest 'what removes itself is out of the loop after that turn' => sub {
+    for my $kind ('local, perl loop', 'remote, perl loop') {
+        ok_perl($program . <<'CODE', "freed\nleft 0\n", $kind, args => [$daemon->uri, $kind]);
+my $st = opened();
+sub watches { return map { keys %{ $loop->{$_} } } qw(handle timeout) }
+my $before = () = watches();
+my $n = held($st, undef, 1, sub { $_[0]->remove_callback });
+run_until(sub { $$n });
+print 'left ', scalar(() = watches()) - $before, "\n";
+CODE
+    }
+};
+
 subtest 'thousands, one after the other' => sub {
     for my $kind ('local', 'remote') {
         my $got = run_perl($program . <<'CODE', args => [$daemon->uri, $kind]);

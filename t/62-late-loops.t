@@ -176,7 +176,8 @@ SKIP: {
     }
 }
 
-# --- a callback that runs the loop, and is called again within
+# --- a callback that runs the loop, and is called again within. libvirt's own loop does that for a
+# stream of a daemon whose events are set anew; a loop in Perl is kept from it (C's is not).
 
 my $NESTED = <<'EOP';
 my ($depth, $deepest, $done) = (0, 0, 0);
@@ -185,12 +186,14 @@ $st->add_callback(Sys::Virt::Stream::EVENT_READABLE, sub {
     return if $done;
     $depth++;
     $deepest = $depth if $depth > $deepest;
-    if ($depth < 3) { for (1 .. 20) { last if $deepest > $depth; turn() } }
+    if ($depth < 3) { $_[0]->update_callback(1); for (1 .. 20) { last if $deepest > $depth; turn() } }
     $depth--;
     return if $depth || $done++;
     eval { ACT; 1 } or print "error: $@";
 });
 turns_until(sub { $done });
+my $again = $ARGV[0] eq 'default' && $ARGV[1] =~ /unix/;
+print "called $deepest deep\n" if $deepest != ($again ? 3 : 1);
 turn() for 1 .. 5;
 my ($bytes, $next) = (0, opened(0));
 $next->recv_all(sub { $bytes += $_[2]; $_[2] });

@@ -280,12 +280,8 @@ fn on_event(number: usize, events: i32) {
         callback.uninstall(owner.stream());
     }
     callback.watch_unread(&*owner);
-    // libvirt's own frame may still use the stream when this has returned.
-    keep(owner);
-}
-
-/// Keeps a stream until the loop's turn is over.
-pub fn keep(owner: Rc<dyn Owner>) {
+    // libvirt takes what runs within itself for over too early: what is removed or dropped here
+    // would be freed twice.
     LATER.with(|later| later.borrow_mut().push(owner));
 }
 

@@ -307,7 +307,6 @@ fn on_pulse(_: usize, _: i32) {
     for (interpreter, socket, state) in all.unwrap_or_default() {
         if state.stream.is_cut_off() && state.goes_through(&*socket) {
             interpreter.called_back(|perl| socket.stream_event(perl));
-            callback::keep(state);
         }
     }
 }
@@ -320,6 +319,5 @@ fn on_watch(number: usize, _: i32) {
             true => socket.forget(perl),
             false => socket.socket_event(perl, &state),
         });
-        callback::keep(state);
     }
 }
