@@ -48,7 +48,7 @@ for my $file (glob 'examples/*.pl examples/*/*.pl') {
 }
 
 my $shown = example('download', $daemon->uri, "$pool/full", "$dir/down");
-like $shown, qr/\A(?:\r +\d+ %)*\r100 %\r$size bytes in \d+\.\d s\n\z/, 'a percentage, and the sum';
+like $shown, qr/\A(?:\r *\d+ %)*\r100 %\r$size bytes in \d+\.\d s\n\z/, 'a percentage, and the sum';
 is sha_file("$dir/down"), $sha, 'all of the volume';
 
 like example('upload-sparse', $daemon->uri, "$dir/image", "$pool/empty"), qr/\A$size bytes, \d+ of them in holes\n\z/,

@@ -177,6 +177,21 @@ my $st = pop @streams;
 @streams = ();
 print count($st), "\n";
 CODE
+    # A variable that counted as temporary meanwhile would lose its string in the new thread.
+    'a variable that a sub of Sys::Virt has been given' => [<<'CODE', "2002\n"],
+use StreamTest::Loop;
+our $every = ' ' x 2_000 . '20';
+{
+    package Some::Loop;
+    our @ISA = 'StreamTest::Loop';
+    sub add_timeout {
+        print threads->create(sub { my $copy = $every; length $every })->join, "\n";
+        return shift->SUPER::add_timeout(@_);
+    }
+}
+my $loop = Some::Loop->new;
+Sys::Virt::Event::add_timeout($every, sub { });
+CODE
     'detached, at the end of the program' => [<<'CODE', "end\n"],
 my $conn = Sys::Virt->new(uri => $uri);
 our $st = opened($conn);

@@ -191,7 +191,7 @@ XS(plx_relay)
     dXSARGS;
     const MAGIC *const made = plx_code_of(cv);
     /* Code of the program's may free this sub, its original, and what it was given. */
-    CV *const original = (CV *)sv_2mortal(SvREFCNT_inc_simple_NN(made->mg_obj));
+    CV *const original = (CV *)made->mg_obj;
     const plx_around how = *(const plx_around *)made->mg_ptr;
     const plx_around *const around = &how;
     SV *args[PLX_MOST_ARGS];
@@ -199,8 +199,9 @@ XS(plx_relay)
     plx_answer answer;
     I32 i;
 
+    plx_keep_alive(aTHX_ (SV *)original);
     for (i = 0; i < count; i++)
-        args[i] = sv_2mortal(SvREFCNT_inc_simple_NN(ST(i)));
+        plx_keep_alive(aTHX_ args[i] = ST(i));
     answer.verdict = PLX_EMPTY;
     if (around->before)
         plx_ask(aTHX_ around->before, args, count, &answer);

@@ -192,6 +192,7 @@ void plx_answer_with(pTHX_ const plx_answer *answer);
 plx_frame *plx_hold(void *perl, plx_frame *holder);
 #define PLX_HELD ((plx_frame *)&plx_the_table)
 
+void plx_keep_alive(pTHX_ SV *sv);
 void plx_returns(pTHX);
 void plx_raise_kept(pTHX_ SSize_t mark);
 SSize_t plx_kept(pTHX);

@@ -15,6 +15,14 @@ plx_dec(void *perl, SV *sv)
         sv_2mortal(sv);
 }
 
+/* Keeps a scalar until the caller's next statement. Not as a mortal: whoever sees that, and a
+ * new thread that copies it, may take its string. */
+void
+plx_keep_alive(pTHX_ SV *sv)
+{
+    sv_2mortal(newRV_inc(sv));
+}
+
 SV *
 plx_new_integer(void *perl, long long value)
 {

@@ -44,9 +44,10 @@ plx_layer_ask(pTHX_ plx_layer *layer, plx_layer_call call, char *start, size_t l
         errno = EBADF;
         return PLX_FAILED;
     }
-    sv_2mortal(SvREFCNT_inc_simple_NN(layer->object));
-    sv_2mortal(SvREFCNT_inc_simple_NN((SV *)layer->io));
-    sv_2mortal(SvREFCNT_inc(PL_rs)); /* sv_gets goes on with it, whatever $/ becomes */
+    plx_keep_alive(aTHX_ layer->object);
+    plx_keep_alive(aTHX_ (SV *)layer->io);
+    if (PL_rs)
+        plx_keep_alive(aTHX_ PL_rs); /* sv_gets goes on with it, whatever $/ becomes */
     answer.verdict = PLX_EMPTY;
     answer.sv = NULL;
     frame.items = 0;

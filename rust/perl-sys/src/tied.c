@@ -280,8 +280,8 @@ XS_INTERNAL(plx_tied_close)
     SV *const object = SvRV(ST(0));
     long long done;
     int error;
-    sv_2mortal(SvREFCNT_inc_simple_NN(object));
-    sv_2mortal(SvREFCNT_inc_simple_NN((SV *)io));
+    plx_keep_alive(aTHX_ object);
+    plx_keep_alive(aTHX_ (SV *)io);
     done = PerlIO_flush(f) == 0 ? plx_layer_ask(aTHX_ layer, PLX_FINISH, NULL, 0) : -1;
     error = errno;
     if (plx_layer_of(object) == layer)
@@ -297,7 +297,7 @@ XS_INTERNAL(plx_tied_let_go)
     SV *const object = SvRV(ST(0));
     SV *const ref = sv_2mortal(newRV_inc((SV *)io));
     const int loses = plx_layer_loses(aTHX_ layer);
-    sv_2mortal(SvREFCNT_inc_simple_NN(object));
+    plx_keep_alive(aTHX_ object);
     plx_layer_ask(aTHX_ layer, PLX_ABANDON, NULL, 0);
     if (plx_layer_of(object) == layer)
         plx_layer_leave(aTHX_ layer);
