@@ -130,7 +130,9 @@ SKIP: {
         unless has_module('Coro', 'libcoro-perl');
     # A coroutine that has variables of its own crashes when it is cancelled within a sub that
     # one of its subs has called, in plain Perl, too: Coro leaves their scopes in a wrong pad.
-    ok_perl("use Coro;\n$HEAD$coro{$_}[0]", $coro{$_}[1], "Coro: $_", deadline => 30) for sort keys %coro;
+    # Coro never returns to the C stack of one that ends within a sub, and what is there is lost.
+    my @coro = grep { !$ENV{SYS_VIRT_STREAM_TEST_VALGRIND} || !/^cancelled|^ends/ } sort keys %coro;
+    ok_perl("use Coro;\n$HEAD$coro{$_}[0]", $coro{$_}[1], "Coro: $_", deadline => 30) for @coro;
 }
 
 # A jump out of a handler. Under C the rest of the program runs inside of it, and the
