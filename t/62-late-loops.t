@@ -177,7 +177,7 @@ SKIP: {
 }
 
 # --- a callback that runs the loop, and is called again within. libvirt's own loop does that for a
-# stream of a daemon whose events are set anew; a loop in Perl is kept from it (C's is not).
+# stream of a daemon whose events are set anew; a loop in Perl is kept from it, but not under C.
 
 my $NESTED = <<'EOP';
 my ($depth, $deepest, $done) = (0, 0, 0);

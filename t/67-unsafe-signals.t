@@ -127,8 +127,8 @@ EOP
         }
         # A handle that is dropped aborts its stream, in Rust and libvirt. A handler that jumped out
         # of that would leave the thread that waits for the daemon, each time. (One that is safe runs in
-        # the destructor since Perl 5.38, which loses what it throws.) Perl itself loses the memory of
-        # a file when a handler leaves the freeing of it, which valgrind counts.
+        # the destructor since Perl 5.38, which loses what it throws.) A handler that
+        # dies while perl frees a file leaves some of its memory behind, which valgrind counts.
         $how eq 'safe' or $ENV{SYS_VIRT_STREAM_TEST_VALGRIND} or ok_perl($HEAD . $STALL . <<'EOP', "time is up\n" x 3 . "one thread\nwhole\n", "a handle that is dropped ($how)", args => [@args, $how], %opt);
 handle_by(sub { die "time is up\n" });
 for (1 .. 3) {

@@ -209,5 +209,6 @@ void plx_tied_boot(pTHX);
 /* objects.c; only there is it known what hangs on an object. */
 extern MGVTBL plx_attached_vtbl;
 void plx_free_attached(pTHX_ SV *object);
+int plx_dup_without(pTHX_ MAGIC *mg, CLONE_PARAMS *param);
 
 #endif

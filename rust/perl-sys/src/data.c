@@ -15,8 +15,8 @@ plx_dec(void *perl, SV *sv)
         sv_2mortal(sv);
 }
 
-/* Keeps a scalar until the caller's next statement. Not as a mortal: whoever sees that, and a
- * new thread that copies it, may take its string. */
+/* Keeps a scalar until the caller's next statement. A reference to it is the mortal: perl may take
+ * the string of a scalar that is mortal itself, and so may a new thread that has a copy. */
 void
 plx_keep_alive(pTHX_ SV *sv)
 {

@@ -101,15 +101,6 @@ plx_layer_object_free(pTHX_ SV *object, MAGIC *mg)
     return 0;
 }
 
-/* A layer belongs to the thread that made it, and has no second. */
-static int
-plx_layer_object_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *param)
-{
-    PERL_UNUSED_ARG(param);
-    mg->mg_ptr = NULL;
-    return 0;
-}
-
 static MGVTBL plx_layer_vtbl = {
-    NULL, NULL, NULL, NULL, plx_layer_object_free, NULL, plx_layer_object_dup, NULL
+    NULL, NULL, NULL, NULL, plx_layer_object_free, NULL, plx_dup_without, NULL
 };

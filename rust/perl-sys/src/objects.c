@@ -24,9 +24,9 @@ plx_attached_free(pTHX_ SV *sv, MAGIC *mg)
     return 0;
 }
 
-/* What hangs on a scalar belongs to the thread that made it. */
-static int
-plx_attached_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *param)
+/* What hangs on a scalar belongs to the thread that made it. For the magic's table. */
+int
+plx_dup_without(pTHX_ MAGIC *mg, CLONE_PARAMS *param)
 {
     PERL_UNUSED_ARG(param);
     mg->mg_ptr = NULL;
@@ -34,7 +34,7 @@ plx_attached_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *param)
 }
 
 MGVTBL plx_attached_vtbl = {
-    NULL, NULL, NULL, NULL, plx_attached_free, NULL, plx_attached_dup, NULL
+    NULL, NULL, NULL, NULL, plx_attached_free, NULL, plx_dup_without, NULL
 };
 
 static MAGIC *

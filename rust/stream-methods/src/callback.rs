@@ -280,8 +280,8 @@ fn on_event(number: usize, events: i32) {
         callback.uninstall(owner.stream());
     }
     callback.watch_unread(&*owner);
-    // libvirt takes what runs within itself for over too early: what is removed or dropped here
-    // would be freed twice.
+    // If the callback has run within itself, libvirt takes the outer call for over already. It would
+    // free twice what is removed or dropped here.
     LATER.with(|later| later.borrow_mut().push(owner));
 }
 
